@@ -32,6 +32,7 @@ type client struct {
 	header   http.Header
 	contract *contract
 	heard    *harness.Buffer // every answer, for the test that looks for leaks
+	refusals *harness.Buffer // the bodies of those that are 4xx and 5xx
 	http     *http.Client
 }
 
@@ -41,7 +42,7 @@ func anonymous(t testing.TB, server *harness.Server) *client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 16}
 	t.Cleanup(transport.CloseIdleConnections)
 	c := &client{
-		base: server.URL, header: http.Header{}, heard: &harness.Buffer{},
+		base: server.URL, header: http.Header{}, heard: &harness.Buffer{}, refusals: &harness.Buffer{},
 		http: &http.Client{Transport: transport, Timeout: harness.Patience},
 	}
 	// A redirect is not followed: real clients lose the body of a POST and their credential.
@@ -125,7 +126,10 @@ func (c *client) do(t testing.TB, method, target string, body any) *answer {
 	if a.raw, err = io.ReadAll(res.Body); err != nil {
 		t.Fatalf("%s: %v", a.call, err)
 	}
-	fmt.Fprintf(c.heard, "%s\n%v\n%s\n", a.call, a.header, a.raw)
+	fmt.Fprintf(c.heard, "%v\n%s\n", a.header, a.raw)
+	if a.status >= 400 {
+		c.refusals.Write(a.raw)
+	}
 	if strings.Contains(a.header.Get("Content-Type"), "json") {
 		if err := json.Unmarshal(a.raw, &a.body); err != nil {
 			t.Fatalf("%s: %v: %s", a.call, err, a.raw)

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"encoding/base64"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -89,20 +90,17 @@ func TestStopAndContinue(t *testing.T) {
 		r.Respond(harness.Answer(500))
 		w.record(t, "waiting", change("newsletter-email", "consent", "GRANTED"))
 		r.AwaitCount(t, "waiting", 3)
-		arrived, release := make(chan struct{}, 10), make(chan struct{})
 		r.Respond(func(rw http.ResponseWriter, m *harness.Message) {
 			if m.ExternalRef == "on the wire" {
-				arrived <- struct{}{}
-				<-release
+				time.Sleep(2 * time.Second) // a slow receiver
 				return
 			}
 			rw.WriteHeader(500)
 		})
 		w.record(t, "on the wire", change("newsletter-email", "consent", "GRANTED"))
-		<-arrived
+		r.AwaitCount(t, "on the wire", 1)
 		history := w.transactions(t)
 		states := w.states(t, "waiting")
-		time.AfterFunc(time.Second, func() { close(release) })
 		w.server.Stop(t) // exits with 0, in time
 		if n := len(r.Messages("on the wire")); n != 1 {
 			t.Errorf("the message on the wire was sent %d times", n)
@@ -137,11 +135,15 @@ func TestConfiguration(t *testing.T) {
 	if err := os.WriteFile(file, []byte(url+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	key := filepath.Join(t.TempDir(), "key")
+	if err := os.WriteFile(key, []byte("k1:"+base64.StdEncoding.EncodeToString(make([]byte, 32))+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for name, env := range map[string][]string{
 		"variable": {"OPENCPM_DATABASE_URL=" + url, "OPENCPM_LISTEN=127.0.0.1:4711"},
 		"file":     {"OPENCPM_DATABASE_URL_FILE=" + file, "OPENCPM_LISTEN=127.0.0.1:4711"},
 	} {
-		out, err := harness.Try(env, "config")
+		out, err := harness.Try(append(env, "OPENCPM_KEY_FILE="+key), "config")
 		if err != nil {
 			t.Errorf("%s: %v\n%s", name, err, out)
 		}

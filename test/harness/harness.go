@@ -5,6 +5,7 @@ package harness
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,9 +101,12 @@ func OnEachStore(t *testing.T, test func(t *testing.T, s *Store)) {
 }
 
 // Try runs a command on the store, such as Try("application", "create", …), and returns what it printed.
+// A command that does not end by itself is killed after a minute.
 func (s *Store) Try(args ...string) (stdout, stderr string, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
 	var out, errs bytes.Buffer
-	cmd := s.command(args...)
+	cmd := command(ctx, slices.Concat(args, s.flags))
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
 	s.Emitted.Write(errs.Bytes())
@@ -118,20 +123,20 @@ func (s *Store) Do(t testing.TB, args ...string) string {
 	return out
 }
 
-func (s *Store) command(args ...string) *exec.Cmd { return command(append(args, s.flags...)) }
-
 // Try runs a command that needs no store, with extra environment variables in the form NAME=value, and returns all it
 // printed.
 func Try(env []string, args ...string) (string, error) {
-	cmd := command(args)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := command(ctx, args)
 	cmd.Env = append(cmd.Env, env...)
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }
 
 // command builds a process that sees no OPENCPM_… variable of the machine the tests run on.
-func command(args []string) *exec.Cmd {
-	cmd := exec.Command(binary, args...)
+func command(ctx context.Context, args []string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, binary, args...)
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, "OPENCPM_") {
 			cmd.Env = append(cmd.Env, v)
@@ -189,7 +194,7 @@ func (s *Store) serve(args ...string) (*Server, error) {
 		return nil, err
 	}
 	server := &Server{URL: "http://" + address, output: &Buffer{}, exited: make(chan struct{})}
-	server.cmd = s.command(append([]string{"serve", "--listen", address}, args...)...)
+	server.cmd = command(context.Background(), slices.Concat([]string{"serve", "--listen", address}, args, s.flags))
 	out := tee{server.output, s.Emitted}
 	server.cmd.Stdout, server.cmd.Stderr = out, out
 	if err := server.cmd.Start(); err != nil {

@@ -118,11 +118,12 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	r.news = make(chan struct{})
 	r.mu.Unlock()
 
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.active--
+	}()
 	respond(w, &m)
-
-	r.mu.Lock()
-	r.active--
-	r.mu.Unlock()
 }
 
 // Messages returns what has arrived about the citizens with these references, or about anyone if none is named.
