@@ -159,6 +159,9 @@ func (c *citizenRow) stateChanged(by string, now consent.Instant) {
 	c.touched, c.announce = true, true
 }
 
+// genesis stands before the first record of every chain.
+var genesis = make([]byte, sha256.Size)
+
 // chain gives the hash of a record: over the hash before it and everything in the
 // row, in the form in which it is stored, so that it still holds after an erasure.
 func (r *record) chain(before []byte, citizen consent.ID) []byte {
@@ -288,7 +291,7 @@ func (s *Store) createMissing(ctx context.Context, t *tx, writes []*citizenWrite
 		}
 		c := &citizenRow{
 			publicID: NewID(), application: w.application, refIndex: slices.Clone(refs[i].index[:]),
-			createdAt: t.now, hash: []byte{}, projection: &consent.Projection{}, key: seal.NewKey(),
+			createdAt: t.now, hash: genesis, projection: &consent.Projection{}, key: seal.NewKey(),
 		}
 		c.wrapped = s.keys.Wrap(c.context("citizen key"), c.key)
 		if err := c.setProfile(profile{ExternalRef: w.key.ExternalRef}); err != nil {

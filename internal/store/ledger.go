@@ -5,7 +5,9 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -88,23 +90,37 @@ func (s *Store) DuePassages(ctx context.Context, limit int) ([]Passage, error) {
 	return list, s.classify(err)
 }
 
-// Pass brings the state of a citizen up to the present where time alone has
-// changed it: a validity began or ended. Subscribers are told when the effective
-// state is another one.
-func (s *Store) Pass(ctx context.Context, p Passage) error {
+// PassAll brings the states of citizens up to the present where time alone has
+// changed them: a validity began or ended. Subscribers are told when the effective
+// state is another one. The citizens are written in groups.
+func (s *Store) PassAll(ctx context.Context, list []Passage) error {
+	errs := make(chan error, len(list))
+	for _, p := range list {
+		go func() { errs <- s.pass(ctx, p) }()
+	}
+	var all []error
+	for range list {
+		if err := <-errs; !errors.Is(err, ErrNoCitizen) { // erased meanwhile
+			all = append(all, err)
+		}
+	}
+	return errors.Join(all...)
+}
+
+func (s *Store) pass(ctx context.Context, p Passage) error {
 	return s.do(ctx, &write{citizen: &citizenWrite{
 		application: p.Application, key: consent.CitizenKey{ID: p.Citizen},
 		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
 			if c.nextChange == 0 || c.nextChange > t.now {
 				return nil
 			}
-			before := fmt.Sprint(c.projection.Effective(c.nextChange-1, true))
-			if before != fmt.Sprint(c.projection.Effective(t.now, true)) {
+			if slices.Equal(c.projection.Effective(c.nextChange-1, true), c.projection.Effective(t.now, true)) {
+				c.projection.Prune(t.now)
+				c.nextChange = c.projection.NextChange(t.now)
+				c.touched = true
+			} else {
 				c.stateChanged(consent.Platform.ID, t.now)
 			}
-			c.projection.Prune(t.now)
-			c.nextChange = c.projection.NextChange(t.now)
-			c.touched = true
 			return nil
 		},
 	}})
@@ -274,7 +290,7 @@ func (s *Store) checkCitizen(ctx context.Context, id int64, found func(Finding))
 		return 0, err
 	}
 	rebuilt := &consent.Projection{}
-	before, last := []byte{}, consent.Instant(0)
+	before, last := genesis, consent.Instant(0)
 	for i := range records {
 		r := &records[i]
 		if r.seq != int64(i+1) {

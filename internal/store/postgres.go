@@ -187,8 +187,8 @@ func (postgres) create(ctx context.Context, t *tx, rows []*citizenRow) ([]bool, 
 			SELECT made.id, k.wrapped FROM made JOIN unnest($1::bytea[], $6::bytea[]) k (public_id, wrapped) USING (public_id)),
 		stated AS (
 			INSERT INTO citizen_state (citizen, application, seq, hash, recorded_at, version, changed_by)
-			SELECT id, application, 0, '', 0, 0, '' FROM made)
-		SELECT id, public_id FROM made`, ids, applications, indexes, details, at, keys)
+			SELECT id, application, 0, $7, 0, 0, '' FROM made)
+		SELECT id, public_id FROM made`, ids, applications, indexes, details, at, keys, genesis)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 
@@ -34,7 +35,10 @@ type Options struct {
 	// Dir is the data directory of a SQLite store; it is made where it is missing.
 	// Exactly one of Dir and DatabaseURL is given.
 	Dir string
-	// DatabaseURL is a PostgreSQL URL or DSN.
+	// Exclusive refuses a data directory that another process has opened
+	// exclusively: it is for the one server of a SQLite store.
+	Exclusive bool
+	// DatabaseURL is a PostgreSQL URL.
 	DatabaseURL string
 	// Keys seal secrets and personal fields.
 	Keys *seal.Keyring
@@ -55,6 +59,7 @@ type Store struct {
 	log       *slog.Logger
 	committed func(int, time.Duration)
 
+	lock      *os.File // of an exclusive SQLite store
 	queue     chan *write
 	stop      context.CancelFunc
 	done      sync.WaitGroup
@@ -80,6 +85,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, errors.New("exactly one of a data directory and a database URL is needed")
 	case o.Dir != "":
 		s.dialect = sqlite{}
+		if o.Exclusive {
+			if s.lock, err = lockDir(o.Dir); err != nil {
+				return nil, err
+			}
+		}
 		s.write, s.read, err = openSQLite(o.Dir)
 	default:
 		s.dialect = postgres{}
@@ -148,6 +158,9 @@ func (s *Store) closeDatabases() error {
 	err := s.write.Close()
 	if s.read != s.write {
 		err = errors.Join(err, s.read.Close())
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
 	}
 	return err
 }
