@@ -72,21 +72,18 @@ func (t *Timestamp) UnmarshalJSON(b []byte) error {
 
 var errInstant = fmt.Errorf("must be an ISO 8601 date-time with a zone, for example 2026-11-22T09:30:00Z")
 
-// Years outside these cannot be meant, and could not be stored or shown.
-var (
-	minInstant = At(time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC))
-	maxInstant = At(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
-)
+// maxInstant is the last one that the published form can show.
+var maxInstant = At(time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC))
 
 // ParseInstant reads an ISO 8601 date-time with a zone (fractions down to
 // microseconds are kept) or a bare date, which means its first moment in UTC.
 func ParseInstant(s string) (Instant, error) {
 	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05.999999999Z0700", "2006-01-02T15:04Z07:00", time.DateOnly} {
 		if t, err := time.Parse(layout, s); err == nil {
-			at := At(t)
-			if at < minInstant || at > maxInstant {
-				return 0, fmt.Errorf("must lie between the years 1900 and 9999")
+			if t.Year() < 1900 || t.Year() > 9998 {
+				return 0, fmt.Errorf("must lie between the years 1900 and 9998")
 			}
+			at := At(t)
 			if at == 0 {
 				at = 1 // 1970-01-01T00:00:00Z: zero is taken for "not given"
 			}
