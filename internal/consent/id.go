@@ -1,0 +1,67 @@
+package consent
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/google/uuid"
+)
+
+// Text is a string that travels as null when it is empty: the published payloads
+// carry every key always.
+type Text string
+
+// MarshalJSON writes the string, or null when it is empty.
+func (t Text) MarshalJSON() ([]byte, error) {
+	if t == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(string(t))
+}
+
+// ID names a record: 16 bytes, a version 7 UUID, so that ids sort by the time at
+// which they were made. It travels as the usual text form.
+type ID [16]byte
+
+// ParseID reads the text form.
+func ParseID(s string) (ID, error) {
+	if len(s) != 36 {
+		return ID{}, fmt.Errorf("must be an id such as 018f6f2e-5a3c-7c1d-9b1e-2f6a7d8c9e01")
+	}
+	u, err := uuid.Parse(s)
+	return ID(u), err
+}
+
+// IsZero reports whether the id names nothing.
+func (id ID) IsZero() bool { return id == ID{} }
+
+// String is the text form, empty for the zero id.
+func (id ID) String() string {
+	if id.IsZero() {
+		return ""
+	}
+	return uuid.UUID(id).String()
+}
+
+// MarshalJSON writes the text form, or null for the zero id.
+func (id ID) MarshalJSON() ([]byte, error) {
+	if id.IsZero() {
+		return []byte("null"), nil
+	}
+	return json.Marshal(id.String())
+}
+
+// UnmarshalJSON reads the text form or null.
+func (id *ID) UnmarshalJSON(b []byte) error {
+	var s *string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	if s == nil {
+		*id = ID{}
+		return nil
+	}
+	v, err := ParseID(*s)
+	*id = v
+	return err
+}

@@ -1,0 +1,16 @@
+package consent
+
+// Scope is one permission of a credential.
+type Scope string
+
+// The scopes.
+const (
+	CitizensRead   Scope = "citizens:read"
+	CitizensWrite  Scope = "citizens:write"
+	ConsentRead    Scope = "consent:read"
+	ConsentWrite   Scope = "consent:write"
+	WebhooksManage Scope = "webhooks:manage"
+)
+
+// Scopes lists every scope. A credential that names none at creation has all.
+var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage}

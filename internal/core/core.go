@@ -1,0 +1,150 @@
+// Package core holds the use cases of OpenCPM, the verbs of the business. It is
+// the only way to change anything: it authorises the actor, resolves names through
+// the catalogue, applies the rules of package consent and hands the result to the
+// store.
+package core
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/safehttp"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// Actor is who asks: a credential with what it may do.
+type Actor struct {
+	ID           string // of the credential
+	Name         string
+	Applications []int64
+	Scopes       []consent.Scope
+}
+
+// operator is who acts by the command line, with the rights of whoever holds the
+// data.
+const operator = "operator"
+
+func (a Actor) recorder() consent.Recorder { return consent.Recorder{ID: a.ID, Name: a.Name} }
+
+// Options are what the use cases need besides the store.
+type Options struct {
+	Outbound safehttp.Policy // judges the addresses of webhooks
+	Log      *slog.Logger    // nil means slog.Default
+	// Recorded, where set, is told of every transaction after its commit. It must
+	// not block.
+	Recorded func(Recorded)
+}
+
+// Recorded is the outcome of a transaction.
+type Recorded struct {
+	store.Recorded
+	Warnings []string // what was accepted but has no effect, in sentences
+}
+
+// Service is the use cases over one store.
+type Service struct {
+	store    *store.Store
+	outbound safehttp.Policy
+	log      *slog.Logger
+	recorded func(Recorded)
+
+	refreshing sync.Mutex
+	snapshots  atomic.Pointer[map[string]*consent.Snapshot] // by application id
+}
+
+// New makes the use cases; Run keeps their view of the catalogue fresh.
+func New(st *store.Store, o Options) *Service {
+	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded}
+	if s.log == nil {
+		s.log = slog.Default()
+	}
+	if s.recorded == nil {
+		s.recorded = func(Recorded) {}
+	}
+	s.snapshots.Store(&map[string]*consent.Snapshot{})
+	return s
+}
+
+// Run takes up catalogue changes that other processes make, until ctx ends.
+func (s *Service) Run(ctx context.Context) {
+	setup, stop := s.store.SetupChanged()
+	defer stop()
+	poll := time.NewTicker(time.Second)
+	defer poll.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-setup:
+		case <-poll.C:
+		}
+		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("the catalogue cannot be read; the last one known is used", "error", err)
+		}
+	}
+}
+
+// refresh reads the catalogues whose revision has changed.
+func (s *Service) refresh(ctx context.Context) error {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	applications, err := s.store.Applications(ctx)
+	if err != nil {
+		return err
+	}
+	known := *s.snapshots.Load()
+	next := make(map[string]*consent.Snapshot, len(applications))
+	for _, a := range applications {
+		next[a.ID] = known[a.ID]
+		if next[a.ID] == nil || next[a.ID].Revision != a.Revision {
+			if next[a.ID], err = s.store.Snapshot(ctx, a); err != nil {
+				return err
+			}
+		}
+	}
+	if !maps.Equal(known, next) {
+		s.snapshots.Store(&next)
+	}
+	return nil
+}
+
+// snapshot gives the catalogue of an application by its id, nil when there is none.
+func (s *Service) snapshot(ctx context.Context, id string) (*consent.Snapshot, error) {
+	if snap := (*s.snapshots.Load())[id]; snap != nil {
+		return snap, nil
+	}
+	if err := s.refresh(ctx); err != nil {
+		return nil, err
+	}
+	return (*s.snapshots.Load())[id], nil
+}
+
+// authorise gives the catalogue of an application that the actor may use with a
+// scope. Too little scope is Forbidden; an application that does not exist and one
+// of somebody else are both NotFound, so that its existence does not leak.
+func (s *Service) authorise(ctx context.Context, a Actor, scope consent.Scope, applicationID string) (*consent.Snapshot, error) {
+	if err := a.may(scope); err != nil {
+		return nil, err
+	}
+	snap, err := s.snapshot(ctx, applicationID)
+	if err != nil {
+		return nil, err
+	}
+	if snap == nil || !slices.Contains(a.Applications, snap.Application) {
+		return nil, &consent.Error{Kind: consent.NotFound, Message: "There is no such application."}
+	}
+	return snap, nil
+}
+
+func (a Actor) may(scope consent.Scope) error {
+	if !slices.Contains(a.Scopes, scope) {
+		return consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)
+	}
+	return nil
+}

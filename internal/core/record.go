@@ -1,0 +1,164 @@
+package core
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// Transaction is what a client asks to record.
+type Transaction struct {
+	ApplicationID string
+	Citizen       consent.CitizenKey
+	Changes       []consent.Change
+	// The policy and the statement that were shown, each by id, by reference, or by
+	// both, which must then agree. A field for an id takes a reference, too.
+	PrivacyPolicyID, PrivacyPolicyRef             string
+	PermissionStatementID, PermissionStatementRef string
+	ObtainedAt                                    consent.Instant // zero: when it is recorded
+	Channel, Campaign                             string
+	Attribution                                   consent.Attribution
+}
+
+// The most changes of one transaction, and the longest channel or campaign.
+const (
+	maxChanges = 200
+	maxLabel   = 200
+)
+
+// Record records the changes of a transaction. All of them are checked first;
+// where anything is wrong nothing is changed and the error names every fault. A
+// citizen named by an unknown reference is created.
+func (s *Service) Record(ctx context.Context, a Actor, t Transaction) (Recorded, error) {
+	snap, err := s.authorise(ctx, a, consent.ConsentWrite, t.ApplicationID)
+	if err != nil {
+		return Recorded{}, err
+	}
+	now := consent.At(time.Now())
+	var faults consent.Faults
+	checkCitizenKey(t.Citizen, &faults)
+	consent.CheckText(&faults, "channel", t.Channel, 0, maxLabel)
+	consent.CheckText(&faults, "campaign", t.Campaign, 0, maxLabel)
+	t.Attribution.Check(&faults)
+	consent.CheckObtainedAt(t.ObtainedAt, now, &faults)
+	if n := len(t.Changes); n == 0 || n > maxChanges {
+		faults.Add("changes", "must hold 1 to %d changes", maxChanges)
+	}
+	record := consent.Transaction{Evidence: consent.Evidence{
+		TransactionID: store.NewID(), ObtainedAt: t.ObtainedAt, Channel: t.Channel, Campaign: t.Campaign,
+		Policy:    cite(snap.Policy, "privacyPolicy", t.PrivacyPolicyID, t.PrivacyPolicyRef, &faults),
+		Statement: cite(snap.Statement, "permissionStatement", t.PermissionStatementID, t.PermissionStatementRef, &faults),
+		Client:    a.recorder(), Attribution: t.Attribution,
+	}}
+	obtained := t.ObtainedAt
+	if obtained == 0 {
+		obtained = now
+	}
+	var out Recorded
+	record.Changes, out.Warnings = snap.Resolve(t.Changes, obtained, &faults)
+	if err := faults.Err(); err != nil {
+		return Recorded{}, err
+	}
+	records := []consent.Transaction{record}
+	if upheld, ok := record.Uphold(store.NewID(), snap.ReviewedByHand); ok {
+		records = append(records, upheld)
+	}
+	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, records...); err != nil {
+		return Recorded{}, err
+	}
+	s.recorded(out)
+	return out, nil
+}
+
+// cite finds a document of the catalogue in the version that is recorded: the
+// newest, marked unproven since no snapshot says what was shown. nil where the
+// transaction names none.
+func cite(find func(string) (consent.Citation, bool), field, id, ref string, faults *consent.Faults) *consent.Citation {
+	var cited *consent.Citation
+	for _, named := range []struct{ location, value string }{{field + "Id", id}, {field + "Ref", ref}} {
+		if named.value == "" {
+			continue
+		}
+		c, ok := find(named.value)
+		switch {
+		case !ok || named.location == field+"Ref" && c.Ref != named.value:
+			faults.Add(named.location, "names nothing in the catalogue of the application")
+		case cited != nil && cited.ID != c.ID:
+			faults.Add(named.location, "must name the same as %sId", field)
+		default:
+			c.Unproven = true
+			cited = &c
+		}
+	}
+	return cited
+}
+
+func checkCitizenKey(k consent.CitizenKey, faults *consent.Faults) {
+	if k.ID.IsZero() && k.ExternalRef == "" {
+		faults.Add("externalRef", "either externalRef or citizenId must be given")
+		return
+	}
+	if k.ExternalRef != "" {
+		consent.CheckExternalRef(k.ExternalRef, faults)
+	}
+}
+
+// Transactions lists transactions of an application, oldest first, and how many
+// there are where the filter asks for it.
+func (s *Service) Transactions(ctx context.Context, a Actor, applicationID string, f store.TransactionFilter) ([]store.ListedTransaction, int64, error) {
+	snap, err := s.authorise(ctx, a, consent.ConsentRead, applicationID)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.store.Transactions(ctx, snap.Application, f)
+}
+
+// Effective is the effective state of one citizen at one instant.
+type Effective struct {
+	CitizenID   consent.ID
+	ExternalRef string
+	Permissions []consent.Permission
+	Pending     []consent.Permission // PENDING answers beside a standing state (rule 6)
+}
+
+// EffectiveOf gives the effective state of one citizen now; with optionID only of
+// the option or group of that id, which must exist.
+func (s *Service) EffectiveOf(ctx context.Context, a Actor, applicationID string, key consent.CitizenKey, optionID string) (Effective, error) {
+	snap, err := s.authorise(ctx, a, consent.ConsentRead, applicationID)
+	if err != nil {
+		return Effective{}, err
+	}
+	var faults consent.Faults
+	checkCitizenKey(key, &faults)
+	if optionID != "" && !snap.HasOption(consent.Key{Type: consent.OptionSingle, ID: optionID}) && !snap.HasOption(consent.Key{Type: consent.OptionGroup, ID: optionID}) {
+		faults.Add("optionId", "names no option of the application")
+	}
+	if err := faults.Err(); err != nil {
+		return Effective{}, err
+	}
+	state, err := s.store.State(ctx, snap.Application, key)
+	if err != nil {
+		return Effective{}, err
+	}
+	now := consent.At(time.Now())
+	e := Effective{
+		CitizenID: state.CitizenID, ExternalRef: state.ExternalRef,
+		Permissions: state.Projection.Effective(now, false), Pending: state.Projection.Pending(now),
+	}
+	if optionID != "" {
+		e.Permissions, e.Pending = only(e.Permissions, optionID), only(e.Pending, optionID)
+	}
+	return e, nil
+}
+
+func only(list []consent.Permission, optionID string) []consent.Permission {
+	kept := []consent.Permission{}
+	for _, p := range list {
+		if p.OptionID == optionID {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}

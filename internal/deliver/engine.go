@@ -1,0 +1,272 @@
+// Package deliver is the webhook engine. It keeps the promise of at-least-once
+// delivery, in order per citizen and never stale:
+//
+//   - A lane, one row per subscription and citizen, is made in the commit of the
+//     change. It ends only in the commit that records a 2xx answer.
+//   - Of one lane one message is under way at most, and the next leaves only when
+//     the outcome of the one before is durable.
+//   - The body is rendered when it is sent, never earlier, and its sentAt is the
+//     instant of rendering.
+//
+// Nodes share the work by leases on shards of the citizens (see store.Hold); a
+// node that cannot renew its leases stops sending before they end.
+package deliver
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/safehttp"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// Options are the numbers of the retry schedule and what the engine needs.
+type Options struct {
+	// Post sends one message; it is safehttp.Client.Post but in tests.
+	Post func(context.Context, safehttp.Request) (safehttp.Response, error)
+	// QuickAttempts is how many times a message is tried in a row before it goes to
+	// the failures store; QuickDelays are the pauses between them, of which the last
+	// one repeats, each ± 20 %.
+	QuickAttempts int
+	QuickDelays   []time.Duration
+	// RetryInterval is the pause between attempts of a message in the failures
+	// store, lengthened by up to RetrySpread (a fraction) so that a thousand
+	// messages that failed together do not come back together.
+	RetryInterval time.Duration
+	RetrySpread   float64
+	Timeout       time.Duration // of one attempt
+	Concurrency   int           // messages under way at one endpoint
+	Node          string        // names this process among the nodes; made up where empty
+	Log           *slog.Logger  // nil means slog.Default
+	// Attempted, where set, is told of every attempt. It must not block.
+	Attempted func(Attempt)
+}
+
+// Attempt is what became of one POST.
+type Attempt struct {
+	Subscription consent.ID
+	Citizen      consent.ID
+	Version      int64
+	Delivered    bool
+	Class        string        // success, status, or the class of a safehttp.Error
+	Stored       bool          // moved to, or still in, the failures store
+	Took         time.Duration // of the POST
+	SinceChange  time.Duration // from the first change it carries to its answer
+}
+
+// leaseTTL is how long a node may send after its last sign of life. A dead node's
+// shards are taken over within leaseTTL plus one renewal.
+const (
+	leaseTTL     = 8 * time.Second
+	leaseRenewal = 2 * time.Second
+	leaseMargin  = time.Second // a node stops this long before its lease ends
+)
+
+// Engine delivers the messages of one store.
+type Engine struct {
+	store *store.Store
+	o     Options
+	log   *slog.Logger
+
+	mu     sync.Mutex
+	hold   store.Hold
+	busy   map[laneKey]int64         // lanes with a message under way, or about to be, and their shards
+	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
+	last   consent.Instant           // the highest sentAt
+
+	settle chan settling
+}
+
+// laneKey names a lane, whether it has quick attempts left or is in the failures
+// store.
+type laneKey struct{ subscription, citizen int64 }
+
+// New makes an engine; Run starts it.
+func New(st *store.Store, o Options) *Engine {
+	if o.Node == "" {
+		o.Node = store.NewID().String()
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Attempted == nil {
+		o.Attempted = func(Attempt) {}
+	}
+	return &Engine{
+		store: st, o: o, log: o.Log,
+		busy: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
+	}
+}
+
+// Run delivers until ctx ends, then lets what is under way finish and gives up
+// its leases.
+func (e *Engine) Run(ctx context.Context) {
+	var senders, settler sync.WaitGroup
+	settler.Go(func() { e.runSettler(ctx) })
+	defer func() {
+		senders.Wait()
+		close(e.settle)
+		settler.Wait()
+		e.release()
+	}()
+
+	setup, stop := e.store.SetupChanged()
+	defer stop()
+	poll := time.NewTicker(time.Second)
+	defer poll.Stop()
+	renew := time.NewTicker(leaseRenewal)
+	defer renew.Stop()
+	running := map[int64]*sender{}
+	defer func() {
+		for _, s := range running {
+			s.stop()
+		}
+	}()
+	e.renew(ctx)
+	for {
+		e.reconcile(ctx, running, &senders)
+		select {
+		case <-ctx.Done():
+			return
+		case <-setup:
+		case <-poll.C:
+		case <-renew.C:
+			e.renew(ctx)
+		}
+	}
+}
+
+// reconcile starts a sender for every active subscription, hands changed settings
+// to those that run and stops the others.
+func (e *Engine) reconcile(ctx context.Context, running map[int64]*sender, senders *sync.WaitGroup) {
+	active, err := e.store.ActiveSubscriptions(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.log.Warn("the subscriptions cannot be read; delivery goes on with those known", "error", err)
+		}
+		return
+	}
+	wanted := map[int64]bool{}
+	for _, sub := range active {
+		wanted[sub.Number] = true
+		if s := running[sub.Number]; s != nil {
+			s.use(sub)
+			continue
+		}
+		s := newSender(e, sub)
+		running[sub.Number] = s
+		senders.Go(func() { s.run(ctx) })
+	}
+	for n, s := range running {
+		if !wanted[n] {
+			s.stop()
+			delete(running, n)
+		}
+	}
+}
+
+// renew renews the leases. Where that fails the node goes on until they end.
+func (e *Engine) renew(ctx context.Context) {
+	e.shed(ctx)
+	h, err := e.store.Hold(ctx, e.o.Node, leaseTTL)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.log.Warn("the delivery leases cannot be renewed", "error", err)
+		}
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for shard, floor := range e.hold.Floors {
+		if _, mine := h.Epochs[shard]; mine {
+			h.Floors[shard] = max(h.Floors[shard], floor)
+		}
+	}
+	e.hold = h
+}
+
+// shed gives up the shards that another node should have, once nothing is under
+// way for them; nothing new was begun since they became surplus.
+func (e *Engine) shed(ctx context.Context) {
+	e.mu.Lock()
+	excess, last := e.hold.Excess, e.last
+	for _, shard := range e.busy {
+		excess = slices.DeleteFunc(slices.Clone(excess), func(s int64) bool { return s == shard })
+	}
+	e.mu.Unlock()
+	if len(excess) == 0 {
+		return
+	}
+	if err := e.store.Release(ctx, e.o.Node, excess, last); err != nil && ctx.Err() == nil {
+		e.log.Warn("surplus delivery leases cannot be released", "error", err)
+	}
+}
+
+func (e *Engine) release() {
+	e.mu.Lock()
+	var all []int64
+	for shard := range e.hold.Epochs {
+		all = append(all, shard)
+	}
+	last := e.last
+	e.hold = store.Hold{}
+	e.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	if err := e.store.Release(ctx, e.o.Node, all, last); err != nil {
+		e.log.Warn("the delivery leases cannot be released; other nodes wait for their end", "error", err)
+	}
+}
+
+// held gives the leases as they are now.
+func (e *Engine) held() store.Hold {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hold
+}
+
+// claim makes a lane busy, false when it is.
+func (e *Engine) claim(l store.Lane) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	k := laneKey{l.Subscription, l.Citizen}
+	if _, taken := e.busy[k]; taken {
+		return false
+	}
+	e.busy[k] = l.Shard
+	return true
+}
+
+func (e *Engine) free(l store.Lane) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.busy, laneKey{l.Subscription, l.Citizen})
+}
+
+// stampFor gives the sentAt of a message that is rendered now, and the epoch of
+// the lease under which it leaves. It is false where the lease is gone or about to
+// go. sentAt rises strictly per citizen, whichever process stamps: within this one
+// by the stamps that the clock has not passed yet, across processes by the end of
+// the lease before.
+func (e *Engine) stampFor(l store.Lane) (sentAt consent.Instant, epoch int64, ok bool) {
+	const unit = 1000 // sentAt is published in milliseconds
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	now := consent.At(time.Now()).Add(e.hold.Ahead)
+	if !e.hold.Covers(l.Shard) || now.Add(leaseMargin) >= e.hold.Until {
+		return 0, 0, false
+	}
+	now -= now % unit
+	at := max(now, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
+	if len(e.stamps) > 1<<12 {
+		maps.DeleteFunc(e.stamps, func(_ int64, s consent.Instant) bool { return s+unit <= now })
+	}
+	e.stamps[l.Citizen] = at
+	e.last = max(e.last, at)
+	return at, e.hold.Epochs[l.Shard], true
+}

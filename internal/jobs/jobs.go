@@ -1,0 +1,55 @@
+// Package jobs does the work that nobody asks for: it carries the passing of time
+// into the effective states and forgets what must be forgotten.
+package jobs
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// The pauses between two rounds.
+const (
+	passageEvery = time.Second
+	forgetEvery  = time.Minute
+)
+
+// passageBatch is how many citizens one round takes at a time.
+const passageBatch = 200
+
+// Run works until ctx ends. Any number of nodes may run it at once: every step is
+// done under the citizen's lock and changes nothing the second time.
+func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
+	passage, forget := time.NewTicker(passageEvery), time.NewTicker(forgetEvery)
+	defer passage.Stop()
+	defer forget.Stop()
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-passage.C:
+			err = passTime(ctx, st)
+		case <-forget.C:
+			err = st.ForgetErased(ctx)
+		}
+		if err != nil && ctx.Err() == nil {
+			log.Warn("background work failed and is tried again", "error", err)
+		}
+	}
+}
+
+// passTime brings every citizen up to the present whose state time has changed.
+func passTime(ctx context.Context, st *store.Store) error {
+	for {
+		due, err := st.DuePassages(ctx, passageBatch)
+		if err != nil || len(due) == 0 {
+			return err
+		}
+		if err := st.PassAll(ctx, due); err != nil {
+			return err
+		}
+	}
+}

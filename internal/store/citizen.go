@@ -1,0 +1,537 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/seal"
+)
+
+// citizenRow is a citizen as the writer holds it inside a transaction.
+type citizenRow struct {
+	id          int64
+	publicID    consent.ID
+	application int64
+	refIndex    []byte
+	details     []byte // sealed
+	createdAt   consent.Instant
+	deletedAt   consent.Instant
+	wrapped     []byte // the citizen's key
+	key         *seal.Key
+
+	seq        int64
+	hash       []byte
+	recordedAt consent.Instant
+	version    int64
+	changedBy  string
+	sealed     []byte // the projection, sealed
+	projection *consent.Projection
+	nextChange consent.Instant
+
+	records  []record // to be appended
+	touched  bool     // the state row must be written
+	announce bool     // subscribers must be told
+}
+
+// record is one row of the ledger.
+type record struct {
+	seq        int64
+	id         consent.ID
+	recordedAt consent.Instant
+	kind       string
+	body       []byte
+	sealed     []byte
+	hash       []byte
+}
+
+// recordTransaction is the kind of a ledger record that holds a transaction.
+const recordTransaction = "transaction"
+
+func scanCitizen(r interface{ Scan(...any) error }) (*citizenRow, error) {
+	var c citizenRow
+	var id, hash []byte
+	var deleted, next sql.NullInt64
+	err := r.Scan(&c.id, &id, &c.application, &c.refIndex, &c.details, &c.createdAt, &deleted,
+		&c.seq, &hash, &c.recordedAt, &c.version, &c.changedBy, &c.sealed, &next, &c.wrapped)
+	if err != nil {
+		return nil, err
+	}
+	copy(c.publicID[:], id)
+	c.hash, c.deletedAt, c.nextChange = hash, consent.Instant(deleted.Int64), consent.Instant(next.Int64)
+	return &c, nil
+}
+
+// The contexts to which a citizen's sealed fields are bound.
+func (c *citizenRow) context(what string) string { return what + " " + c.publicID.String() }
+
+// open opens the citizen's key and projection, once.
+func (c *citizenRow) open(keys *seal.Keyring) error {
+	if c.projection != nil {
+		return nil
+	}
+	var err error
+	if c.key == nil {
+		if c.key, err = keys.Unwrap(c.context("citizen key"), c.wrapped); err != nil {
+			return fmt.Errorf("key of citizen %s: %w", c.publicID, err)
+		}
+	}
+	p := &consent.Projection{}
+	if len(c.sealed) > 0 {
+		plain, err := c.key.Open(c.context("projection"), c.sealed)
+		if err != nil {
+			return fmt.Errorf("projection of citizen %s: %w", c.publicID, err)
+		}
+		if err := json.Unmarshal(plain, p); err != nil {
+			return fmt.Errorf("projection of citizen %s: %w", c.publicID, err)
+		}
+	}
+	c.projection = p
+	return nil
+}
+
+// profile is what is sealed of a citizen: the client's reference and the details.
+type profile struct {
+	ExternalRef string          `json:"ref"`
+	Details     consent.Details `json:"details,omitzero"`
+}
+
+func (c *citizenRow) profile(keys *seal.Keyring) (profile, error) {
+	var p profile
+	if err := c.open(keys); err != nil {
+		return p, err
+	}
+	plain, err := c.key.Open(c.context("details"), c.details)
+	if err != nil {
+		return p, fmt.Errorf("details of citizen %s: %w", c.publicID, err)
+	}
+	return p, json.Unmarshal(plain, &p)
+}
+
+func (c *citizenRow) setProfile(p profile) error {
+	plain, err := json.Marshal(p)
+	if err != nil {
+		return err
+	}
+	c.details = c.key.Seal(c.context("details"), plain)
+	return nil
+}
+
+// appendTransaction stamps a transaction, adds it to the ledger and folds it into
+// the projection.
+func (c *citizenRow) appendTransaction(t consent.Transaction, now consent.Instant) (consent.Transaction, error) {
+	t.Stamp(now, c.recordedAt)
+	open := t
+	open.Attribution = consent.Attribution{}
+	body, err := json.Marshal(open)
+	if err != nil {
+		return t, err
+	}
+	r := record{seq: c.seq + 1, id: t.TransactionID, recordedAt: t.RecordedAt, kind: recordTransaction, body: body}
+	if t.Attribution != (consent.Attribution{}) {
+		plain, err := json.Marshal(t.Attribution)
+		if err != nil {
+			return t, err
+		}
+		r.sealed = c.key.Seal(c.context("record"), plain)
+	}
+	r.hash = r.chain(c.hash, c.publicID)
+	c.records = append(c.records, r)
+	c.seq, c.hash, c.recordedAt = r.seq, r.hash, r.recordedAt
+	c.projection.Add(t)
+	c.stateChanged(t.Client.ID, now)
+	return t, nil
+}
+
+// stateChanged notes that the state is a new one, caused by a client.
+func (c *citizenRow) stateChanged(by string, now consent.Instant) {
+	c.version++
+	c.changedBy = by
+	c.projection.Prune(now)
+	c.nextChange = c.projection.NextChange(now)
+	c.touched, c.announce = true, true
+}
+
+// genesis stands before the first record of every chain.
+var genesis = make([]byte, sha256.Size)
+
+// chain gives the hash of a record: over the hash before it and everything in the
+// row, in the form in which it is stored, so that it still holds after an erasure.
+func (r *record) chain(before []byte, citizen consent.ID) []byte {
+	h := sha256.New()
+	for _, part := range [][]byte{
+		before, citizen[:], []byte(strconv.FormatInt(r.seq, 10)), r.id[:],
+		[]byte(strconv.FormatInt(int64(r.recordedAt), 10)), []byte(r.kind), r.body, r.sealed,
+	} {
+		var size [8]byte
+		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
+		h.Write(size[:])
+		h.Write(part)
+	}
+	return h.Sum(nil)
+}
+
+// seal writes the projection into its sealed form.
+func (c *citizenRow) seal() error {
+	if c.key == nil { // erased
+		c.sealed = nil
+		return nil
+	}
+	plain, err := json.Marshal(c.projection)
+	if err != nil {
+		return err
+	}
+	c.sealed = c.key.Seal(c.context("projection"), plain)
+	return nil
+}
+
+// citizenWrite changes one citizen. apply must refuse before it changes anything,
+// and must not refuse at all for a citizen who was created for it.
+type citizenWrite struct {
+	application int64
+	key         consent.CitizenKey
+	create      bool // where only a reference is given and nobody has it
+	apply       func(ctx context.Context, t *tx, c *citizenRow, created bool) error
+	err         *error
+}
+
+func (s *Store) refKey(application int64, ref string) refKey {
+	k := refKey{application: application}
+	copy(k.index[:], s.index.Index("external reference "+strconv.FormatInt(application, 10), ref))
+	return k
+}
+
+// ErrNoCitizen is the answer for a citizen who does not exist, or not for the
+// asker.
+var ErrNoCitizen = consent.Errorf(consent.NotFound, "There is no such citizen.")
+
+// applyToCitizens finds or creates the citizens of the writes, locks them, applies
+// the writes in order and writes what came of it.
+func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWrite) error {
+	refs := make([]refKey, len(writes))
+	var byRef []refKey
+	var byID []consent.ID
+	for i, w := range writes {
+		if w.key.ExternalRef != "" {
+			refs[i] = s.refKey(w.application, w.key.ExternalRef)
+			byRef = append(byRef, refs[i])
+		}
+		if !w.key.ID.IsZero() {
+			byID = append(byID, w.key.ID)
+		}
+	}
+	rows, err := s.dialect.find(ctx, t, byRef, byID)
+	if err != nil {
+		return err
+	}
+	foundRef, foundID := map[refKey]*citizenRow{}, map[consent.ID]*citizenRow{}
+	note := func(c *citizenRow) {
+		foundID[c.publicID] = c
+		if c.refIndex != nil {
+			foundRef[refKey{c.application, [16]byte(c.refIndex)}] = c
+		}
+	}
+	for _, c := range rows {
+		note(c)
+	}
+	created, err := s.createMissing(ctx, t, writes, refs, foundRef)
+	if err != nil {
+		return err
+	}
+	for _, c := range created {
+		rows = append(rows, c)
+		note(c)
+	}
+	fresh := map[*citizenRow]bool{}
+	for _, c := range created {
+		fresh[c] = c.seq == 0 && c.version == 0
+	}
+	for i, w := range writes {
+		c, err := pick(w, refs[i], foundRef, foundID)
+		if err == nil {
+			if err = c.open(s.keys); err == nil {
+				err = w.apply(ctx, t, c, fresh[c])
+				fresh[c] = false
+			}
+		}
+		var refused *consent.Error
+		if err != nil && !errors.As(err, &refused) {
+			return err
+		}
+		*w.err = err
+	}
+	rows = slices.DeleteFunc(rows, func(c *citizenRow) bool { return !c.touched })
+	slices.SortFunc(rows, func(a, b *citizenRow) int { return int(a.id - b.id) })
+	for _, c := range rows {
+		if err := c.seal(); err != nil {
+			return err
+		}
+		if c.announce {
+			t.rings |= bellLanes
+		}
+	}
+	return s.dialect.flush(ctx, t, rows)
+}
+
+// createMissing creates those citizens whom a write names by a reference that
+// nobody has, and may create. One whom another process created meanwhile is read
+// instead.
+func (s *Store) createMissing(ctx context.Context, t *tx, writes []*citizenWrite, refs []refKey, found map[refKey]*citizenRow) ([]*citizenRow, error) {
+	missing := map[refKey]*citizenRow{}
+	for i, w := range writes {
+		if !w.create || !w.key.ID.IsZero() || found[refs[i]] != nil || missing[refs[i]] != nil {
+			continue
+		}
+		c := &citizenRow{
+			publicID: NewID(), application: w.application, refIndex: slices.Clone(refs[i].index[:]),
+			createdAt: t.now, hash: genesis, projection: &consent.Projection{}, key: seal.NewKey(),
+		}
+		c.wrapped = s.keys.Wrap(c.context("citizen key"), c.key)
+		if err := c.setProfile(profile{ExternalRef: w.key.ExternalRef}); err != nil {
+			return nil, err
+		}
+		missing[refs[i]] = c
+	}
+	if len(missing) == 0 {
+		return nil, nil
+	}
+	rows := make([]*citizenRow, 0, len(missing))
+	for _, c := range missing {
+		rows = append(rows, c)
+	}
+	slices.SortFunc(rows, func(a, b *citizenRow) int { return slices.Compare(a.refIndex, b.refIndex) })
+	created, err := s.dialect.create(ctx, t, rows)
+	if err != nil {
+		return nil, err
+	}
+	var taken []refKey
+	kept := rows[:0]
+	for i, c := range rows {
+		if created[i] {
+			kept = append(kept, c)
+		} else {
+			taken = append(taken, refKey{c.application, [16]byte(c.refIndex)})
+		}
+	}
+	if len(taken) == 0 {
+		return kept, nil
+	}
+	others, err := s.dialect.find(ctx, t, taken, nil)
+	return append(kept, others...), err
+}
+
+// errReplay makes the writes of a group run one by one: an earlier one changed
+// whom a reference names.
+var errReplay = errors.New("a reference changed hands within a group of writes")
+
+// pick gives the citizen whom a write names.
+func pick(w *citizenWrite, ref refKey, byRef map[refKey]*citizenRow, byID map[consent.ID]*citizenRow) (*citizenRow, error) {
+	var c *citizenRow
+	if !w.key.ID.IsZero() {
+		c = byID[w.key.ID]
+		if c == nil || c.application != w.application {
+			return nil, ErrNoCitizen
+		}
+		if w.key.ExternalRef != "" && byRef[ref] != c {
+			return nil, &consent.Error{Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens; nothing was changed.",
+				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}}}
+		}
+		if c.deletedAt != 0 {
+			return nil, ErrNoCitizen
+		}
+		return c, nil
+	}
+	switch c = byRef[ref]; {
+	case c == nil:
+		return nil, ErrNoCitizen
+	case [16]byte(c.refIndex) != ref.index:
+		return nil, errReplay
+	}
+	return c, nil
+}
+
+// CreateCitizen creates a citizen with a reference that nobody in the application
+// has yet, else it fails with Conflict.
+func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string, d consent.Details, actor string) (consent.Citizen, error) {
+	var out consent.Citizen
+	err := s.do(ctx, &write{citizen: &citizenWrite{
+		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true,
+		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
+			if !created {
+				return &consent.Error{Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
+					Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}}}
+			}
+			if err := c.setProfile(profile{ref, d}); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, `UPDATE citizen SET details = $1 WHERE id = $2`, c.details, c.id); err != nil {
+				return err
+			}
+			out = consent.Citizen{ID: c.publicID, ExternalRef: ref, Details: d, CreatedAt: c.createdAt}
+			return t.audit(ctx, application, actor, "citizen.create", c.publicID.String())
+		},
+	}})
+	return out, err
+}
+
+// ChangeCitizen changes the details of a citizen and, where change gives another
+// one, the reference, which fails with Conflict when somebody has it.
+func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consent.CitizenKey, actor string,
+	change func(ref *string, d *consent.Details) error,
+) (consent.Citizen, error) {
+	var out consent.Citizen
+	err := s.do(ctx, &write{citizen: &citizenWrite{
+		application: application, key: key,
+		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+			p, err := c.profile(s.keys)
+			if err != nil {
+				return err
+			}
+			before := p
+			if err := change(&p.ExternalRef, &p.Details); err != nil {
+				return err
+			}
+			if p.ExternalRef != before.ExternalRef {
+				k := s.refKey(application, p.ExternalRef)
+				n, err := changed(ctx, t, `UPDATE citizen SET ref_index = $1 WHERE id = $2
+					AND NOT EXISTS (SELECT 1 FROM citizen WHERE application = $3 AND ref_index = $1)`, k.index[:], c.id, application)
+				if err != nil {
+					return err
+				}
+				if n == 0 {
+					return &consent.Error{Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
+						Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}}}
+				}
+				c.refIndex = k.index[:]
+				// The reference is part of every message: subscribers must learn it.
+				c.stateChanged(actor, t.now)
+			}
+			if err := c.setProfile(p); err != nil {
+				return err
+			}
+			if _, err := t.exec(ctx, `UPDATE citizen SET details = $1 WHERE id = $2`, c.details, c.id); err != nil {
+				return err
+			}
+			out = consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}
+			return t.audit(ctx, application, actor, "citizen.change", c.publicID.String())
+		},
+	}})
+	return out, err
+}
+
+// EraseCitizen destroys the citizen's key, and with it the reference, the details
+// and every personal field of the history; the skeleton of the history and its
+// hashes stay. Subscribers are told; until they are, at most 30 days, the
+// reference is kept for that message alone.
+func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent.CitizenKey, actor string) error {
+	return s.do(ctx, &write{citizen: &citizenWrite{
+		application: application, key: key,
+		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+			p, err := c.profile(s.keys)
+			if err != nil {
+				return err
+			}
+			farewell := s.keys.Seal(c.context("farewell"), []byte(p.ExternalRef))
+			for _, q := range []struct {
+				text string
+				args []any
+			}{
+				{`UPDATE citizen SET ref_index = NULL, details = NULL, farewell = $1, deleted_at = $2 WHERE id = $3`, []any{farewell, t.now, c.id}},
+				{`DELETE FROM citizen_key WHERE citizen = $1`, []any{c.id}},
+			} {
+				if _, err := t.exec(ctx, q.text, q.args...); err != nil {
+					return err
+				}
+			}
+			*c.projection = consent.Projection{}
+			c.stateChanged(actor, t.now)
+			c.key, c.wrapped, c.refIndex, c.deletedAt = nil, nil, make([]byte, 16), t.now
+			return t.audit(ctx, application, actor, "citizen.erase", c.publicID.String())
+		},
+	}})
+}
+
+// Citizen reads one citizen; key names it by id, by reference or by both.
+func (s *Store) Citizen(ctx context.Context, application int64, key consent.CitizenKey) (consent.Citizen, error) {
+	c, err := s.readCitizen(ctx, application, key)
+	if err != nil {
+		return consent.Citizen{}, err
+	}
+	p, err := c.profile(s.keys)
+	return consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}, err
+}
+
+// State is what is known of a citizen's effective state.
+type State struct {
+	CitizenID   consent.ID
+	ExternalRef string
+	Projection  *consent.Projection
+	Version     int64 // rises with every change
+	ChangedBy   string
+	Erased      bool // the citizen is gone; the lists are empty
+}
+
+// State reads the projection of one citizen.
+func (s *Store) State(ctx context.Context, application int64, key consent.CitizenKey) (State, error) {
+	c, err := s.readCitizen(ctx, application, key)
+	if err != nil {
+		return State{}, err
+	}
+	return s.state(c)
+}
+
+func (s *Store) state(c *citizenRow) (State, error) {
+	p, err := c.profile(s.keys)
+	return State{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Projection: c.projection, Version: c.version, ChangedBy: c.changedBy}, err
+}
+
+// ApplicationOfCitizen gives the id of the application that a citizen is of.
+func (s *Store) ApplicationOfCitizen(ctx context.Context, id consent.ID) (string, error) {
+	var application string
+	err := s.read.QueryRowContext(ctx, `SELECT a.public_id FROM citizen c JOIN application a ON a.id = c.application
+		WHERE c.public_id = $1 AND c.deleted_at IS NULL`, id[:]).Scan(&application)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", ErrNoCitizen
+	}
+	return application, s.classify(err)
+}
+
+func (s *Store) readCitizen(ctx context.Context, application int64, key consent.CitizenKey) (*citizenRow, error) {
+	var row *sql.Row
+	if key.ID.IsZero() {
+		k := s.refKey(application, key.ExternalRef)
+		row = s.read.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.application = $1 AND c.ref_index = $2`, application, k.index[:])
+	} else {
+		row = s.read.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.public_id = $1`, key.ID[:])
+	}
+	c, err := scanCitizen(row)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, ErrNoCitizen
+	case err != nil:
+		return nil, s.classify(err)
+	case c.application != application || c.deletedAt != 0:
+		return nil, ErrNoCitizen
+	}
+	if !key.ID.IsZero() && key.ExternalRef != "" {
+		if k := s.refKey(application, key.ExternalRef); [16]byte(c.refIndex) != k.index {
+			return nil, &consent.Error{Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens.",
+				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}}}
+		}
+	}
+	return c, nil
+}
+
+// audit notes an act on the set-up or on a citizen's details.
+func (t *tx) audit(ctx context.Context, application int64, actor, action, object string) error {
+	_, err := t.exec(ctx, `INSERT INTO audit (application, recorded_at, actor, action, object) VALUES ($1, $2, $3, $4, $5)`,
+		application, t.now, actor, action, object)
+	return err
+}

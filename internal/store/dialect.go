@@ -1,0 +1,70 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/pressly/goose/v3"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// dialect is what differs between the two databases. Everything else is one SQL
+// text that runs on both.
+type dialect interface {
+	name() string
+	goose() goose.Dialect
+	// lockMigrations keeps other processes from migrating at the same time.
+	lockMigrations(ctx context.Context, db *sql.DB) (unlock func(), err error)
+	// writers is how many writers a process runs.
+	writers() int
+	// begin is the statement that opens a write transaction.
+	begin() string
+	// snapshot is the isolation under which a reader sees one instant of the data.
+	snapshot() sql.IsolationLevel
+	// kind tells an unreachable database (Unavailable) and a full disk (Full) from
+	// everything else (Internal).
+	kind(error) consent.Kind
+	// again reports whether the failure passes when the transaction is run anew,
+	// such as a deadlock between two nodes.
+	again(error) bool
+	// relay tells other processes that doorbells rang here, and rings those that
+	// rang elsewhere, until ctx ends.
+	relay(ctx context.Context, s *Store)
+
+	// find reads the citizens named by the references (blind indexes) and ids and
+	// locks them in the order of their numbers until the transaction ends. What is
+	// not found is left out.
+	find(ctx context.Context, tx *tx, byRef []refKey, byID []consent.ID) ([]*citizenRow, error)
+	// create inserts citizens and numbers them; created is false on those whose
+	// reference another process has taken meanwhile.
+	create(ctx context.Context, tx *tx, rows []*citizenRow) (created []bool, err error)
+	// flush writes the records and the new states of the rows, which are in the
+	// order of their numbers, and makes lanes for those that say so.
+	flush(ctx context.Context, tx *tx, rows []*citizenRow) error
+
+	// alone reports whether one process owns the data, so that it may deliver for
+	// every shard without waiting for anybody's lease to expire.
+	alone() bool
+	// clock reads the clock that all nodes share.
+	clock(ctx context.Context, tx *tx) (consent.Instant, error)
+	// settleDelivered ends the lanes whose newest state was delivered; a lane to
+	// which a newer change came stays.
+	settleDelivered(ctx context.Context, tx *tx, list []Settlement) error
+	// noteStamps keeps the last sentAt for the next process, where nobody waits for
+	// leases to expire.
+	noteStamps(ctx context.Context, tx *tx, list []Settlement) error
+}
+
+// refKey names a citizen by application and blind index of the reference.
+type refKey struct {
+	application int64
+	index       [16]byte
+}
+
+// citizenColumns are the columns that scanCitizen reads, of citizen c, its state s
+// and its key k.
+const citizenColumns = `c.id, c.public_id, c.application, c.ref_index, c.details, c.created_at, c.deleted_at,
+	s.seq, s.hash, s.recorded_at, s.version, s.changed_by, s.projection, s.next_change_at, k.wrapped`
+
+const citizenTables = `citizen c JOIN citizen_state s ON s.citizen = c.id LEFT JOIN citizen_key k ON k.citizen = c.id`

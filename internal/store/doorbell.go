@@ -1,0 +1,84 @@
+package store
+
+import "sync"
+
+// bell is a set of things that somebody may wait for.
+type bell uint8
+
+// The bells. Ringing one costs nothing when it rings already; who hears it looks
+// in the database for what is new.
+const (
+	bellLanes bell = 1 << iota // there is something to deliver
+	bellSetup                  // catalogue, subscriptions or credentials changed
+	bellAll   = bellLanes | bellSetup
+)
+
+// doorbells wakes those who wait, within the process and, by the dialect's relay,
+// in other processes on the same data.
+type doorbells struct {
+	mu      sync.Mutex
+	waiting map[chan struct{}]bell
+	out     chan struct{} // wakes the relay
+	pending bell          // for the relay
+}
+
+func newDoorbells() *doorbells {
+	return &doorbells{waiting: map[chan struct{}]bell{}, out: make(chan struct{}, 1)}
+}
+
+// ring wakes everyone here and lets the relay tell the other processes.
+func (d *doorbells) ring(b bell) {
+	if b == 0 {
+		return
+	}
+	d.ringHere(b)
+	d.mu.Lock()
+	d.pending |= b
+	d.mu.Unlock()
+	select {
+	case d.out <- struct{}{}:
+	default:
+	}
+}
+
+func (d *doorbells) ringHere(b bell) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for c, wants := range d.waiting {
+		if wants&b != 0 {
+			select {
+			case c <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+// take gives what the relay has to tell and forgets it.
+func (d *doorbells) take() bell {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	b := d.pending
+	d.pending = 0
+	return b
+}
+
+func (d *doorbells) listen(b bell) (<-chan struct{}, func()) {
+	c := make(chan struct{}, 1)
+	d.mu.Lock()
+	d.waiting[c] = b
+	d.mu.Unlock()
+	return c, func() {
+		d.mu.Lock()
+		delete(d.waiting, c)
+		d.mu.Unlock()
+	}
+}
+
+// LanesChanged gives a channel that receives after there is something new to
+// deliver; several occasions may make one receive. Call stop when done.
+func (s *Store) LanesChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellLanes) }
+
+// SetupChanged gives a channel that receives after the set-up may have changed,
+// here or in another process. Call stop when done.
+func (s *Store) SetupChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellSetup) }

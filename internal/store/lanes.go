@@ -1,0 +1,328 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// shards is into how many parts the citizens are divided for delivery. A shard is
+// delivered by one node at a time.
+const shards = 16
+
+// Lane is what waits for one citizen at one subscription: the unit of order, of
+// which one message is under way at most.
+type Lane struct {
+	Subscription int64
+	Citizen      int64
+	Shard        int64
+	Version      int64           // the newest state that must be delivered
+	Changes      int64           // how many changes wait
+	ChangedAt    consent.Instant // when the first of them was recorded
+	Attempts     int             // failed ones
+	DueAt        consent.Instant
+	Stored       bool // in the failures store: the quick attempts are used up
+}
+
+// ActiveSubscriptions lists the subscriptions for which messages may leave.
+func (s *Store) ActiveSubscriptions(ctx context.Context) ([]Registered, error) {
+	list, err := collect(ctx, s.read, s.scanSubscription,
+		`SELECT `+subscriptionColumns+` FROM `+subscriptionTables+` WHERE s.status = 'active' ORDER BY s.id`)
+	return list, s.classify(err)
+}
+
+// Lanes lists the first lanes of a subscription in the order in which they are
+// due, among them some that are not due yet: the caller learns when the next one
+// is. stored chooses the failures store instead of the lanes that still have quick
+// attempts.
+func (s *Store) Lanes(ctx context.Context, subscription int64, held Hold, stored bool, limit int) ([]Lane, error) {
+	table := "lane"
+	if stored {
+		table = "delivery_failure"
+	}
+	list, err := collect(ctx, s.read, func(r *sql.Rows) (Lane, error) {
+		v := Lane{Subscription: subscription, Stored: stored}
+		return v, r.Scan(&v.Citizen, &v.Shard, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt)
+	}, `SELECT citizen, shard, version, changes, changed_at, attempts, due_at FROM `+table+`
+		WHERE subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1 ORDER BY due_at LIMIT $3`,
+		subscription, held.mask(), limit)
+	return list, s.classify(err)
+}
+
+// States reads the states of citizens by the store's numbers, for rendering. One
+// whose farewell has been forgotten meanwhile is left out.
+func (s *Store) States(ctx context.Context, citizens []int64) (map[int64]State, error) {
+	marks, args := make([]string, len(citizens)), make([]any, len(citizens))
+	for i, c := range citizens {
+		marks[i], args[i] = fmt.Sprintf("$%d", i+1), c
+	}
+	type row struct {
+		*citizenRow
+		farewell []byte
+	}
+	rows, err := collect(ctx, s.read, func(r *sql.Rows) (v row, err error) {
+		v.citizenRow, err = scanCitizen(scanner(func(dest ...any) error { return r.Scan(append(dest, &v.farewell)...) }))
+		return v, err
+	}, `SELECT `+citizenColumns+`, c.farewell FROM `+citizenTables+` WHERE c.id IN (`+strings.Join(marks, ", ")+`)`, args...)
+	if err != nil {
+		return nil, s.classify(err)
+	}
+	states := make(map[int64]State, len(rows))
+	for _, r := range rows {
+		switch {
+		case r.deletedAt == 0:
+			if states[r.id], err = s.state(r.citizenRow); err != nil {
+				return nil, err
+			}
+		case r.farewell != nil:
+			ref, err := s.keys.Open(r.context("farewell"), r.farewell)
+			if err != nil {
+				return nil, fmt.Errorf("farewell of citizen %s: %w", r.publicID, err)
+			}
+			states[r.id] = State{CitizenID: r.publicID, ExternalRef: string(ref), Projection: &consent.Projection{}, Version: r.version, ChangedBy: r.changedBy, Erased: true}
+		}
+	}
+	return states, nil
+}
+
+type scanner func(...any) error
+
+func (s scanner) Scan(dest ...any) error { return s(dest...) }
+
+// Settlement is the outcome of one attempt.
+type Settlement struct {
+	Lane      Lane
+	Rendered  int64           // the version of the state in the message
+	SentAt    consent.Instant // stamped on it
+	Epoch     int64           // of the lease under which it was sent
+	Delivered bool
+	Retry     consent.Instant // where not delivered: when it is tried again
+	ToStore   bool            // where not delivered: the quick attempts are used up
+	Reason    string          // where not delivered
+}
+
+// Settle makes outcomes durable. Only after it returned may the next message of
+// the same lanes leave. A lane to which a newer change came meanwhile stays, due at
+// once. Outcomes of a lease that has been lost are refused: their shard is
+// another node's.
+func (s *Store) Settle(ctx context.Context, list []Settlement) error {
+	list = slices.Clone(list)
+	slices.SortFunc(list, func(a, b Settlement) int {
+		return slices.Compare([]int64{a.Lane.Citizen, a.Lane.Subscription}, []int64{b.Lane.Citizen, b.Lane.Subscription})
+	})
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		epochs, err := t.epochs(ctx)
+		if err != nil {
+			return err
+		}
+		var delivered []Settlement
+		for _, v := range list {
+			if epochs[v.Lane.Shard] != v.Epoch {
+				continue
+			}
+			if v.Delivered {
+				delivered = append(delivered, v)
+			} else if err := t.settleFailure(ctx, v); err != nil {
+				return err
+			}
+		}
+		if err := s.dialect.settleDelivered(ctx, t, delivered); err != nil {
+			return err
+		}
+		if len(delivered) < len(list) {
+			t.rings |= bellLanes // something is due again, perhaps at once
+		}
+		return s.dialect.noteStamps(ctx, t, list)
+	})
+}
+
+func (t *tx) settleFailure(ctx context.Context, v Settlement) error {
+	l := v.Lane
+	if l.Stored {
+		_, err := t.exec(ctx, `UPDATE delivery_failure SET attempts = attempts + 1, due_at = $3, reason = $4 WHERE citizen = $1 AND subscription = $2`,
+			l.Citizen, l.Subscription, v.Retry, v.Reason)
+		return err
+	}
+	if !v.ToStore {
+		_, err := t.exec(ctx, `UPDATE lane SET attempts = attempts + 1, due_at = $4 WHERE citizen = $1 AND subscription = $2 AND version <= $3`,
+			l.Citizen, l.Subscription, v.Rendered, v.Retry)
+		return err
+	}
+	if _, err := t.exec(ctx, `INSERT INTO delivery_failure (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, reason)
+		SELECT subscription, citizen, shard, version, changes, changed_at, attempts + 1, CAST($4 AS BIGINT), $5 FROM lane
+		WHERE citizen = $1 AND subscription = $2 AND version <= $3
+		ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version, changes = delivery_failure.changes + excluded.changes,
+			attempts = excluded.attempts, due_at = excluded.due_at, reason = excluded.reason`,
+		l.Citizen, l.Subscription, v.Rendered, v.Retry, v.Reason); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3`, l.Citizen, l.Subscription, v.Rendered)
+	return err
+}
+
+func (t *tx) epochs(ctx context.Context) (map[int64]int64, error) {
+	rows, err := t.QueryContext(ctx, `SELECT shard, epoch FROM lease`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	epochs := make(map[int64]int64, shards)
+	for rows.Next() {
+		var shard, epoch int64
+		if err := rows.Scan(&shard, &epoch); err != nil {
+			return nil, err
+		}
+		epochs[shard] = epoch
+	}
+	return epochs, rows.Err()
+}
+
+// Hold is a node's right to deliver for some shards until an instant of the
+// database's clock.
+type Hold struct {
+	Epochs map[int64]int64           // by shard
+	Floors map[int64]consent.Instant // by shard: sentAt must be later
+	Excess []int64                   // shards that another node should have: to be released once nothing is under way
+	Until  consent.Instant
+	Ahead  time.Duration // how far the database's clock is ahead of this machine's
+}
+
+func (h Hold) mask() int64 {
+	var m int64
+	for shard := range h.Epochs {
+		m |= 1 << shard
+	}
+	for _, shard := range h.Excess {
+		m &^= 1 << shard
+	}
+	return m
+}
+
+// Covers reports whether messages of a shard may leave.
+func (h Hold) Covers(shard int64) bool { return h.mask()>>shard&1 == 1 }
+
+// Hold renews the leases of a node and takes its fair share of those that nobody
+// holds, for ttl from now by the database's clock.
+func (s *Store) Hold(ctx context.Context, node string, ttl time.Duration) (Hold, error) {
+	h := Hold{Epochs: map[int64]int64{}, Floors: map[int64]consent.Instant{}}
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		at, err := s.dialect.clock(ctx, t)
+		if err != nil {
+			return err
+		}
+		h.Ahead = time.Duration(at-now()) * time.Microsecond
+		if _, err := t.exec(ctx, `INSERT INTO node (name, seen_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at`, node, at); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `DELETE FROM node WHERE seen_at < $1`, at.Add(-ttl)); err != nil {
+			return err
+		}
+		var nodes, mine int64
+		if err := t.row(ctx, `SELECT count(*) FROM node`).Scan(&nodes); err != nil {
+			return err
+		}
+		h.Until = at.Add(ttl)
+		if mine, err = changed(ctx, t, `UPDATE lease SET expires_at = $2 WHERE holder = $1`, node, h.Until); err != nil {
+			return err
+		}
+		fair := (shards + nodes - 1) / nodes
+		free := at
+		if s.dialect.alone() {
+			fair, free = shards, consent.At(time.Unix(1<<40, 0)) // whoever held it is no more
+		}
+		if mine < fair {
+			if err := t.take(ctx, node, free, h.Until, fair-mine, h.Floors); err != nil {
+				return err
+			}
+		}
+		list, err := collect(ctx, t, func(r *sql.Rows) (v [2]int64, err error) { return v, r.Scan(&v[0], &v[1]) },
+			`SELECT shard, epoch FROM lease WHERE holder = $1 ORDER BY shard`, node)
+		if err != nil {
+			return err
+		}
+		h.Excess = nil
+		for i, v := range list {
+			h.Epochs[v[0]] = v[1]
+			if int64(i) >= fair {
+				h.Excess = append(h.Excess, v[0])
+			}
+		}
+		return nil
+	})
+	return h, err
+}
+
+// take gives up to n leases that expired before an instant to a node.
+func (t *tx) take(ctx context.Context, node string, free, until consent.Instant, n int64, floors map[int64]consent.Instant) error {
+	list, err := collect(ctx, t, func(r *sql.Rows) (v [2]int64, err error) { return v, r.Scan(&v[0], &v[1]) },
+		`SELECT shard, expires_at FROM lease WHERE holder <> $1 AND expires_at < $2 ORDER BY shard LIMIT $3`, node, free, n)
+	if err != nil {
+		return err
+	}
+	for _, v := range list {
+		got, err := changed(ctx, t, `UPDATE lease SET holder = $1, epoch = epoch + 1, expires_at = $2 WHERE shard = $3 AND holder <> $1 AND expires_at = $4`,
+			node, until, v[0], v[1])
+		if err != nil {
+			return err
+		}
+		if got == 1 {
+			floors[v[0]] = consent.Instant(v[1])
+		}
+	}
+	return nil
+}
+
+// Release gives up shards of a node, of which nothing may be under way any more,
+// so that another node need not wait for the leases to expire. stamped is the last
+// sentAt of the node.
+func (s *Store) Release(ctx context.Context, node string, list []int64, stamped consent.Instant) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		for _, shard := range list {
+			if _, err := t.exec(ctx, `UPDATE lease SET holder = '', expires_at = $3 WHERE holder = $1 AND shard = $2`, node, shard, stamped); err != nil {
+				return err
+			}
+		}
+		t.rings |= bellLanes
+		return nil
+	})
+}
+
+// maxFarewell is how long the reference of an erased citizen is kept for the
+// message that tells subscribers.
+const maxFarewell = 30 * 24 * time.Hour
+
+// ForgetErased forgets the references of erased citizens of whom every subscriber
+// has been told, and of those erased 30 days ago in any case; what still waits for
+// the latter ends.
+func (s *Store) ForgetErased(ctx context.Context) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		old := t.now.Add(-maxFarewell)
+		for _, table := range []string{"lane", "delivery_failure"} {
+			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE citizen IN (SELECT id FROM citizen WHERE farewell IS NOT NULL AND deleted_at < $1)`, old); err != nil {
+				return err
+			}
+		}
+		_, err := t.exec(ctx, `UPDATE citizen SET farewell = NULL WHERE farewell IS NOT NULL
+			AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.citizen = citizen.id)
+			AND NOT EXISTS (SELECT 1 FROM delivery_failure f WHERE f.citizen = citizen.id)`)
+		return err
+	})
+}
+
+// maxBacklog is how far Backlog counts.
+const maxBacklog = 10_000
+
+// Backlog says how many lanes wait and how many messages are in the failures
+// store, counting to 10,000 each.
+func (s *Store) Backlog(ctx context.Context) (waiting, stored int64, err error) {
+	err = errors.Join(
+		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM lane LIMIT $1) AS first`, maxBacklog).Scan(&waiting),
+		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM delivery_failure LIMIT $1) AS first`, maxBacklog).Scan(&stored))
+	return waiting, stored, s.classify(err)
+}

@@ -1,0 +1,295 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// postgres is the dialect of a store that several nodes share.
+type postgres struct{}
+
+func openPostgres(databaseURL string) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		// The error of the parser may quote the URL, with its password.
+		return nil, errors.New("the database URL is not one: it must look like postgres://user:password@host:5432/name")
+	}
+	config.RuntimeParams["application_name"] = "opencpm"
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(24)
+	db.SetMaxIdleConns(12)
+	db.SetConnMaxIdleTime(5 * time.Minute)
+	return db, nil
+}
+
+func (postgres) name() string                 { return "postgres" }
+func (postgres) goose() goose.Dialect         { return goose.DialectPostgres }
+func (postgres) writers() int                 { return 3 }
+func (postgres) begin() string                { return "BEGIN" }
+func (postgres) snapshot() sql.IsolationLevel { return sql.LevelRepeatableRead }
+
+// lockMigrations lets one node migrate while the others wait.
+func (postgres) lockMigrations(ctx context.Context, db *sql.DB) (func(), error) {
+	const key = 0x4f43504d // "OCPM"
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := conn.ExecContext(ctx, `SELECT pg_advisory_lock($1)`, key); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return func() {
+		_, _ = conn.ExecContext(context.WithoutCancel(ctx), `SELECT pg_advisory_unlock($1)`, key)
+		_ = conn.Close()
+	}, nil
+}
+
+func (postgres) kind(err error) consent.Kind {
+	var e *pgconn.PgError
+	var dial *pgconn.ConnectError
+	var network net.Error
+	switch {
+	case errors.As(err, &e):
+		switch e.Code {
+		case "53100":
+			return consent.Full
+		case "23505":
+			return consent.Conflict
+		}
+		switch e.Code[:2] {
+		case "08", "53", "57": // connection, resources, shutting down
+			return consent.Unavailable
+		case "25": // a write on a standby, as during a failover
+			return consent.Unavailable
+		}
+	case errors.As(err, &dial), errors.As(err, &network), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.EOF), pgconn.SafeToRetry(err):
+		return consent.Unavailable
+	}
+	return consent.Internal
+}
+
+func (postgres) again(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && (e.Code == "40001" || e.Code == "40P01")
+}
+
+// Doorbells between nodes: a NOTIFY at most every 10 ms, whatever the rate of
+// commits, whose payload is the set of bells.
+const notifyEvery = 10 * time.Millisecond
+
+func (d postgres) relay(ctx context.Context, s *Store) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for ctx.Err() == nil {
+			if err := d.hear(ctx, s); err != nil && ctx.Err() == nil {
+				s.log.Warn("the database does not tell of changes on other nodes; trying again", "error", err)
+				wait(ctx, time.Second)
+			}
+		}
+	}()
+	for {
+		select {
+		case <-ctx.Done():
+			<-done
+			return
+		case <-s.doorbells.out:
+			b := s.doorbells.take()
+			// A lost bell costs a poll: whoever waits also looks by itself.
+			_, _ = s.write.ExecContext(ctx, `SELECT pg_notify('opencpm', $1)`, fmt.Sprint(b))
+			wait(ctx, notifyEvery)
+		}
+	}
+}
+
+// hear rings here what rang on any node, until the connection breaks.
+func (postgres) hear(ctx context.Context, s *Store) error {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	s.doorbells.ringHere(bellAll) // whatever was missed
+	return conn.Raw(func(c any) error {
+		pg := c.(*stdlib.Conn).Conn()
+		defer pg.Close(context.WithoutCancel(ctx)) // it listens: not for the pool
+		if _, err := pg.Exec(ctx, `LISTEN opencpm`); err != nil {
+			return err
+		}
+		for {
+			n, err := pg.WaitForNotification(ctx)
+			if err != nil {
+				return err
+			}
+			var b bell
+			_, _ = fmt.Sscan(n.Payload, &b)
+			s.doorbells.ringHere(b)
+		}
+	})
+}
+
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+func (postgres) find(ctx context.Context, t *tx, byRef []refKey, byID []consent.ID) ([]*citizenRow, error) {
+	applications, indexes := make([]int64, len(byRef)), make([][]byte, len(byRef))
+	for i, k := range byRef {
+		applications[i], indexes[i] = k.application, k.index[:]
+	}
+	ids := make([][]byte, len(byID))
+	for i, id := range byID {
+		ids[i] = id[:]
+	}
+	// The states are locked in the order of their numbers, as everywhere, so that
+	// two nodes cannot wait for each other.
+	return collect(ctx, t, func(r *sql.Rows) (*citizenRow, error) { return scanCitizen(r) },
+		`SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.id IN (
+			SELECT r.id FROM citizen r JOIN unnest($1::bigint[], $2::bytea[]) w (application, ref_index) ON r.application = w.application AND r.ref_index = w.ref_index
+			UNION SELECT id FROM citizen WHERE public_id = ANY ($3::bytea[]))
+		ORDER BY c.id FOR UPDATE OF s`, applications, indexes, ids)
+}
+
+func (postgres) create(ctx context.Context, t *tx, rows []*citizenRow) ([]bool, error) {
+	n := len(rows)
+	ids, applications, indexes, details, at, keys := make([][]byte, n), make([]int64, n), make([][]byte, n), make([][]byte, n), make([]int64, n), make([][]byte, n)
+	byID := map[consent.ID]int{}
+	for i, c := range rows {
+		ids[i], applications[i], indexes[i], details[i], at[i], keys[i] = c.publicID[:], c.application, c.refIndex, c.details, int64(c.createdAt), c.wrapped
+		byID[c.publicID] = i
+	}
+	type made struct {
+		id       int64
+		publicID []byte
+	}
+	list, err := collect(ctx, t, func(r *sql.Rows) (m made, err error) { return m, r.Scan(&m.id, &m.publicID) },
+		`WITH made AS (
+			INSERT INTO citizen (public_id, application, ref_index, details, created_at)
+			SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[])
+			ON CONFLICT (application, ref_index) DO NOTHING RETURNING id, public_id, application),
+		keyed AS (
+			INSERT INTO citizen_key (citizen, wrapped)
+			SELECT made.id, k.wrapped FROM made JOIN unnest($1::bytea[], $6::bytea[]) k (public_id, wrapped) USING (public_id)),
+		stated AS (
+			INSERT INTO citizen_state (citizen, application, seq, hash, recorded_at, version, changed_by)
+			SELECT id, application, 0, $7, 0, 0, '' FROM made)
+		SELECT id, public_id FROM made`, ids, applications, indexes, details, at, keys, genesis)
+	if err != nil {
+		return nil, err
+	}
+	created := make([]bool, n)
+	for _, m := range list {
+		i := byID[consent.ID(m.publicID)]
+		rows[i].id, created[i] = m.id, true
+	}
+	return created, nil
+}
+
+func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	var (
+		lCitizen, lSeq, lApplication, lAt []int64
+		lID, lSealed, lHash               [][]byte
+		lKind, lBody                      []string
+
+		citizen, seq, at, version []int64
+		hash, projection          [][]byte
+		by                        []string
+		next                      []*int64
+
+		aCitizen, aVersion, aApplication []int64
+	)
+	for _, c := range rows {
+		for _, r := range c.records {
+			lCitizen, lSeq, lApplication, lAt = append(lCitizen, c.id), append(lSeq, r.seq), append(lApplication, c.application), append(lAt, int64(r.recordedAt))
+			lID, lSealed, lHash = append(lID, r.id[:]), append(lSealed, r.sealed), append(lHash, r.hash)
+			lKind, lBody = append(lKind, r.kind), append(lBody, string(r.body))
+		}
+		citizen, seq, at, version = append(citizen, c.id), append(seq, c.seq), append(at, int64(c.recordedAt)), append(version, c.version)
+		hash, projection, by = append(hash, c.hash), append(projection, c.sealed), append(by, c.changedBy)
+		var n *int64
+		if c.nextChange != 0 {
+			v := int64(c.nextChange)
+			n = &v
+		}
+		next = append(next, n)
+		if c.announce {
+			aCitizen, aVersion, aApplication = append(aCitizen, c.id), append(aVersion, c.version), append(aApplication, c.application)
+		}
+	}
+	if len(lCitizen) > 0 {
+		if _, err := t.exec(ctx, `INSERT INTO ledger (citizen, seq, application, id, recorded_at, kind, body, sealed, hash)
+			SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bytea[], $5::bigint[], $6::text[], $7::text[], $8::bytea[], $9::bytea[])`,
+			lCitizen, lSeq, lApplication, lID, lAt, lKind, lBody, lSealed, lHash); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(ctx, `UPDATE citizen_state s SET seq = n.seq, hash = n.hash, recorded_at = n.recorded_at, version = n.version,
+			changed_by = n.changed_by, projection = n.projection, next_change_at = n.next_change_at
+		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::bigint[])
+			n (citizen, seq, hash, recorded_at, version, changed_by, projection, next_change_at)
+		WHERE s.citizen = n.citizen`, citizen, seq, hash, at, version, by, projection, next); err != nil {
+		return err
+	}
+	if len(aCitizen) == 0 {
+		return nil
+	}
+	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
+		SELECT s.id, a.citizen, a.citizen % $4, a.version, 1, $5, 0, $5
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) a (citizen, version, application)
+		JOIN subscription s ON s.application = a.application AND s.status = 'active' AND s.update_type = 'effective-permission'
+		ORDER BY a.citizen, s.id`+onSameLane, aCitizen, aVersion, aApplication, shards, t.now); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, supersedeFailures+` = ANY ($1::bigint[])`, aCitizen)
+	return err
+}
+
+func (postgres) alone() bool { return false }
+
+func (postgres) clock(ctx context.Context, t *tx) (at consent.Instant, err error) {
+	return at, t.row(ctx, `SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint`).Scan(&at)
+}
+
+func (postgres) settleDelivered(ctx context.Context, t *tx, list []Settlement) error {
+	if len(list) == 0 {
+		return nil
+	}
+	citizens, subscriptions, versions := make([]int64, len(list)), make([]int64, len(list)), make([]int64, len(list))
+	for i, v := range list {
+		citizens[i], subscriptions[i], versions[i] = v.Lane.Citizen, v.Lane.Subscription, v.Rendered
+	}
+	const done = ` unnest($1::bigint[], $2::bigint[], $3::bigint[]) d (citizen, subscription, version)
+		WHERE x.citizen = d.citizen AND x.subscription = d.subscription AND x.version `
+	for _, q := range []string{
+		`DELETE FROM lane x USING` + done + `<= d.version`,
+		`UPDATE lane x SET changes = 1, changed_at = x.due_at, attempts = 0 FROM` + done + `> d.version`,
+		`DELETE FROM delivery_failure x USING` + done + `<= d.version`,
+	} {
+		if _, err := t.exec(ctx, q, citizens, subscriptions, versions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteStamps has nothing to do: a lease is taken over only after it expired, and
+// nothing is stamped later than that.
+func (postgres) noteStamps(context.Context, *tx, []Settlement) error { return nil }

@@ -1,0 +1,260 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/pressly/goose/v3"
+	driver "modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// sqlite is the dialect of a store in one file, in one process.
+type sqlite struct{}
+
+// openSQLite opens the file with a single connection that writes and a pool that
+// reads.
+func openSQLite(dir string) (write, read *sql.DB, err error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, nil, fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	open := func(pragmas ...string) (*sql.DB, error) {
+		q := url.Values{"_pragma": append([]string{
+			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
+			"temp_store(MEMORY)", "cache_size(-16000)",
+		}, pragmas...)}
+		return sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "opencpm.db")}).EscapedPath()+"?"+q.Encode())
+	}
+	if write, err = open("wal_autocheckpoint(4000)"); err != nil {
+		return nil, nil, err
+	}
+	write.SetMaxOpenConns(2) // the writer's, and one that watches for other processes
+	if read, err = open("query_only(ON)"); err != nil {
+		return nil, nil, errors.Join(err, write.Close())
+	}
+	read.SetMaxOpenConns(8)
+	read.SetMaxIdleConns(8)
+	return write, read, nil
+}
+
+// lockDir takes the lock of a data directory, which the system gives back when the
+// process ends, however it ends.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("the data directory cannot be made: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("the data directory cannot be locked: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("another server uses the data directory %s; a SQLite store has one server at a time", dir), f.Close())
+	}
+	return f, nil
+}
+
+func (sqlite) name() string                 { return "sqlite" }
+func (sqlite) goose() goose.Dialect         { return goose.DialectSQLite3 }
+func (sqlite) writers() int                 { return 1 }
+func (sqlite) begin() string                { return "BEGIN IMMEDIATE" }
+func (sqlite) snapshot() sql.IsolationLevel { return sql.LevelDefault }
+
+// lockMigrations takes the file's own write lock for a moment; a process that
+// comes second then finds the schema up to date.
+func (sqlite) lockMigrations(context.Context, *sql.DB) (func(), error) { return func() {}, nil }
+
+func (sqlite) kind(err error) consent.Kind {
+	var e *driver.Error
+	if !errors.As(err, &e) {
+		return consent.Internal
+	}
+	switch e.Code() & 0xff {
+	case sqlite3.SQLITE_FULL:
+		return consent.Full
+	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN:
+		return consent.Unavailable
+	}
+	return consent.Internal
+}
+
+func (sqlite) again(err error) bool {
+	var e *driver.Error
+	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
+}
+
+// relay notices what other processes, the data commands, have committed.
+func (sqlite) relay(ctx context.Context, s *Store) {
+	conn, err := s.write.Conn(ctx)
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	tick := time.NewTicker(500 * time.Millisecond)
+	defer tick.Stop()
+	var seen int64
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.doorbells.out: // nobody else needs to be told
+			s.doorbells.take()
+		case <-tick.C:
+			var version int64
+			if conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version) == nil && version != seen {
+				seen = version
+				s.doorbells.ringHere(bellAll)
+			}
+		}
+	}
+}
+
+func (sqlite) find(ctx context.Context, t *tx, byRef []refKey, byID []consent.ID) ([]*citizenRow, error) {
+	var rows []*citizenRow
+	seen := map[int64]bool{}
+	take := func(row *sql.Row) error {
+		c, err := scanCitizen(row)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
+			return nil
+		case err != nil:
+			return err
+		}
+		if !seen[c.id] {
+			seen[c.id] = true
+			rows = append(rows, c)
+		}
+		return nil
+	}
+	for _, k := range byRef {
+		if err := take(t.row(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.application = $1 AND c.ref_index = $2`, k.application, k.index[:])); err != nil {
+			return nil, err
+		}
+	}
+	for _, id := range byID {
+		if err := take(t.row(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.public_id = $1`, id[:])); err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
+}
+
+func (sqlite) create(ctx context.Context, t *tx, rows []*citizenRow) ([]bool, error) {
+	created := make([]bool, len(rows))
+	for i, c := range rows {
+		err := t.row(ctx, `INSERT INTO citizen (public_id, application, ref_index, details, created_at) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (application, ref_index) DO NOTHING RETURNING id`, c.publicID[:], c.application, c.refIndex, c.details, c.createdAt).Scan(&c.id)
+		if errors.Is(err, sql.ErrNoRows) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		created[i] = true
+		if _, err := t.exec(ctx, `INSERT INTO citizen_key (citizen, wrapped) VALUES ($1, $2)`, c.id, c.wrapped); err != nil {
+			return nil, err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO citizen_state (citizen, application, seq, hash, recorded_at, version, changed_by)
+			VALUES ($1, $2, 0, $3, 0, 0, '')`, c.id, c.application, c.hash); err != nil {
+			return nil, err
+		}
+	}
+	return created, nil
+}
+
+func (sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
+	for _, c := range rows {
+		for _, r := range c.records {
+			if _, err := t.exec(ctx, `INSERT INTO ledger (citizen, seq, application, id, recorded_at, kind, body, sealed, hash)
+				VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+				c.id, r.seq, c.application, r.id[:], r.recordedAt, r.kind, string(r.body), r.sealed, r.hash); err != nil {
+				return err
+			}
+		}
+		if _, err := t.exec(ctx, `UPDATE citizen_state SET seq = $2, hash = $3, recorded_at = $4, version = $5, changed_by = $6, projection = $7, next_change_at = $8
+			WHERE citizen = $1`, c.id, c.seq, c.hash, c.recordedAt, c.version, c.changedBy, c.sealed, orNull(c.nextChange)); err != nil {
+			return err
+		}
+		if !c.announce {
+			continue
+		}
+		if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
+			SELECT id, $1, $1 % $2, $3, 1, $4, 0, $4 FROM subscription
+			WHERE application = $5 AND status = 'active' AND update_type = 'effective-permission'`+onSameLane,
+			c.id, shards, c.version, t.now, c.application); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, supersedeFailures+` = $1`, c.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// onSameLane joins a new change to a lane that waits already: the newest state
+// counts, at once and with quick attempts of its own.
+const onSameLane = ` ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version,
+	changes = lane.changes + 1, attempts = 0, due_at = excluded.due_at`
+
+// supersedeFailures drops from the failures store what a newer full state, which
+// now waits in a lane, makes stale.
+const supersedeFailures = `DELETE FROM delivery_failure WHERE EXISTS (SELECT 1 FROM lane l
+	WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen`
+
+func (sqlite) alone() bool { return true }
+
+func (sqlite) clock(context.Context, *tx) (consent.Instant, error) { return now(), nil }
+
+// Both take the lane of a citizen and subscription and the version delivered. A
+// lane that stays is one change, the newest; it counts from then.
+const (
+	endLane   = `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3`
+	keepLane  = `UPDATE lane SET changes = 1, changed_at = due_at, attempts = 0 WHERE citizen = $1 AND subscription = $2 AND version > $3`
+	endStored = `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2 AND version <= $3`
+)
+
+func (sqlite) settleDelivered(ctx context.Context, t *tx, list []Settlement) error {
+	for _, v := range list {
+		r, err := t.exec(ctx, endLane, v.Lane.Citizen, v.Lane.Subscription, v.Rendered)
+		if err != nil {
+			return err
+		}
+		ended, err := r.RowsAffected()
+		if err != nil {
+			return err
+		}
+		if ended == 0 {
+			if _, err := t.exec(ctx, keepLane, v.Lane.Citizen, v.Lane.Subscription, v.Rendered); err != nil {
+				return err
+			}
+		}
+		if _, err := t.exec(ctx, endStored, v.Lane.Citizen, v.Lane.Subscription, v.Rendered); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sqlite) noteStamps(ctx context.Context, t *tx, list []Settlement) error {
+	var last consent.Instant
+	for _, v := range list {
+		last = max(last, v.SentAt)
+	}
+	_, err := t.exec(ctx, `UPDATE lease SET expires_at = $1 WHERE expires_at < $1`, last)
+	return err
+}
+
+func orNull(i consent.Instant) any {
+	if i == 0 {
+		return nil
+	}
+	return i
+}

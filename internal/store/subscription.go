@@ -1,0 +1,183 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+const subscriptionColumns = `s.id, s.public_id, s.application, a.public_id, s.name, s.url, s.update_type, s.status, s.auth_type,
+	s.token_location, s.token_name, s.refresh_url, s.client_id, s.secrets, s.created_at, s.updated_at`
+
+const subscriptionTables = `subscription s JOIN application a ON a.id = s.application`
+
+// Registered is a subscription with the store's number for it.
+type Registered struct {
+	Number int64
+	consent.Subscription
+}
+
+func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
+	var v Registered
+	var id, secrets []byte
+	err := r.Scan(&v.Number, &id, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
+		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &secrets, &v.CreatedAt, &v.UpdatedAt)
+	if err != nil {
+		return v, err
+	}
+	copy(v.ID[:], id)
+	plain, err := s.keys.Open("subscription "+v.ID.String(), secrets)
+	if err != nil {
+		return v, fmt.Errorf("secrets of subscription %s: %w", v.ID, err)
+	}
+	return v, json.Unmarshal(plain, &v.Secrets)
+}
+
+func (s *Store) sealSecrets(v consent.Subscription) ([]byte, error) {
+	plain, err := json.Marshal(v.Secrets)
+	if err != nil {
+		return nil, err
+	}
+	return s.keys.Seal("subscription "+v.ID.String(), plain), nil
+}
+
+// CreateSubscription stores a new subscription.
+func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, actor string) (consent.Subscription, error) {
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		v.CreatedAt, v.UpdatedAt = t.now, t.now
+		secrets, err := s.sealSecrets(v)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO subscription (public_id, application, name, url, update_type, status, auth_type, token_location, token_name,
+				refresh_url, client_id, secrets, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)`,
+			v.ID[:], v.Application, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
+			v.RefreshURL, v.ClientID, secrets, t.now); err != nil {
+			return err
+		}
+		t.rings |= bellSetup
+		return t.audit(ctx, v.Application, actor, "subscription.create", v.ID.String())
+	})
+	return v, err
+}
+
+var errNoSubscription = consent.Errorf(consent.NotFound, "There is no such subscription.")
+
+// ChangeSubscription changes a subscription of one of the applications under the
+// write lock, so that two changes at once cannot undo each other.
+func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id consent.ID, actor string, change func(*consent.Subscription) error) (consent.Subscription, error) {
+	var out consent.Subscription
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		if _, err := t.exec(ctx, `UPDATE subscription SET updated_at = updated_at WHERE public_id = $1`, id[:]); err != nil { // locks the row
+			return err
+		}
+		v, err := s.findSubscription(ctx, t, applications, id)
+		if err != nil {
+			return err
+		}
+		if err := change(&v.Subscription); err != nil {
+			return err
+		}
+		v.UpdatedAt = t.now
+		secrets, err := s.sealSecrets(v.Subscription)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `UPDATE subscription SET name = $2, url = $3, update_type = $4, status = $5, auth_type = $6, token_location = $7, token_name = $8,
+				refresh_url = $9, client_id = $10, secrets = $11, updated_at = $12 WHERE id = $1`,
+			v.Number, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
+			v.RefreshURL, v.ClientID, secrets, t.now); err != nil {
+			return err
+		}
+		t.rings |= bellAll // a resumed subscription has something to deliver
+		out = v.Subscription
+		return t.audit(ctx, v.Application, actor, "subscription.change", v.ID.String())
+	})
+	return out, err
+}
+
+// DeleteSubscription removes a subscription of one of the applications and ends
+// what waits for it; the audit record says how much that was.
+func (s *Store) DeleteSubscription(ctx context.Context, applications []int64, id consent.ID, actor string) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		v, err := s.findSubscription(ctx, t, applications, id)
+		if err != nil {
+			return err
+		}
+		var ended int64
+		for _, q := range []string{`DELETE FROM lane WHERE subscription = $1`, `DELETE FROM delivery_failure WHERE subscription = $1`} {
+			n, err := changed(ctx, t, q, v.Number)
+			if err != nil {
+				return err
+			}
+			ended += n
+		}
+		if _, err := t.exec(ctx, `DELETE FROM subscription WHERE id = $1`, v.Number); err != nil {
+			return err
+		}
+		t.rings |= bellSetup
+		return t.audit(ctx, v.Application, actor, "subscription.delete", fmt.Sprintf("%s with %d waiting messages", v.ID, ended))
+	})
+}
+
+// Subscription reads one subscription of one of the applications.
+func (s *Store) Subscription(ctx context.Context, applications []int64, id consent.ID) (consent.Subscription, error) {
+	v, err := s.findSubscription(ctx, s.read, applications, id)
+	return v.Subscription, s.classify(err)
+}
+
+func (s *Store) findSubscription(ctx context.Context, q querier, applications []int64, id consent.ID) (Registered, error) {
+	list, err := collect(ctx, q, s.scanSubscription, `SELECT `+subscriptionColumns+` FROM `+subscriptionTables+` WHERE s.public_id = $1`, id[:])
+	if err != nil {
+		return Registered{}, err
+	}
+	for _, v := range list {
+		for _, a := range applications {
+			if v.Application == a {
+				return v, nil
+			}
+		}
+	}
+	return Registered{}, errNoSubscription
+}
+
+// SubscriptionFilter says which subscriptions to list.
+type SubscriptionFilter struct {
+	Applications  []int64
+	Status        consent.SubscriptionStatus // empty: any
+	UpdateType    consent.UpdateType         // empty: any
+	Limit, Offset int
+}
+
+// Subscriptions lists subscriptions in the order in which they were created, and
+// how many there are in all.
+func (s *Store) Subscriptions(ctx context.Context, f SubscriptionFilter) ([]consent.Subscription, int64, error) {
+	marks, args := make([]string, len(f.Applications)), make([]any, len(f.Applications))
+	for i, a := range f.Applications {
+		marks[i], args[i] = fmt.Sprintf("$%d", i+1), a
+	}
+	where := "s.application IN (" + strings.Join(marks, ", ") + ")"
+	if f.Status != "" {
+		args = append(args, string(f.Status))
+		where += fmt.Sprintf(" AND s.status = $%d", len(args))
+	}
+	if f.UpdateType != "" {
+		args = append(args, string(f.UpdateType))
+		where += fmt.Sprintf(" AND s.update_type = $%d", len(args))
+	}
+	var total int64
+	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM subscription s WHERE `+where, args...).Scan(&total); err != nil {
+		return nil, 0, s.classify(err)
+	}
+	found, err := collect(ctx, s.read, s.scanSubscription, fmt.Sprintf(`SELECT %s FROM %s WHERE %s ORDER BY s.id LIMIT $%d OFFSET $%d`,
+		subscriptionColumns, subscriptionTables, where, len(args)+1, len(args)+2), append(args, f.Limit, f.Offset)...)
+	list := make([]consent.Subscription, len(found))
+	for i, v := range found {
+		list[i] = v.Subscription
+	}
+	return list, total, s.classify(err)
+}

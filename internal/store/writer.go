@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// maxGroup is how many writes one commit carries at most.
+const maxGroup = 150
+
+// write is one request to change something, waiting for its commit.
+type write struct {
+	citizen *citizenWrite                          // either this
+	run     func(ctx context.Context, t *tx) error // or that
+	done    chan error                             // buffered: the writer never waits for the caller
+}
+
+// tx is the database transaction of one group of writes.
+type tx struct {
+	*sql.Conn
+	store *Store
+	stmts map[string]*sql.Stmt
+	now   consent.Instant
+	rings bell // doorbells to ring once the group is committed
+}
+
+// exec runs a statement that is prepared once per connection.
+func (t *tx) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	st, err := t.stmt(ctx, query)
+	if err != nil {
+		return nil, err
+	}
+	return st.ExecContext(ctx, args...)
+}
+
+// row reads one row by a statement that is prepared once per connection.
+func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
+	st, err := t.stmt(ctx, query)
+	if err != nil {
+		return t.QueryRowContext(ctx, query, args...) // reports the same error
+	}
+	return st.QueryRowContext(ctx, args...)
+}
+
+func (t *tx) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
+	if st := t.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := t.PrepareContext(ctx, query)
+	if err == nil {
+		t.stmts[query] = st
+	}
+	return st, err
+}
+
+// do queues a write and waits for its commit. When ctx ends first the write still
+// happens; only the waiting is given up.
+func (s *Store) do(ctx context.Context, w *write) error {
+	w.done = make(chan error, 1)
+	select {
+	case s.queue <- w:
+	case <-ctx.Done():
+		return &consent.Error{Kind: consent.Unavailable, Message: "The server is too busy to take the change; nothing was changed.", RetryAfter: time.Second, Cause: ctx.Err()}
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return &consent.Error{Kind: consent.Unavailable, Message: "The caller stopped waiting; the change may have been recorded.", RetryAfter: time.Second, Cause: ctx.Err()}
+	}
+}
+
+// update runs fn in the write transaction, together with what else waits.
+func (s *Store) update(ctx context.Context, fn func(ctx context.Context, t *tx) error) error {
+	return s.do(ctx, &write{run: fn})
+}
+
+// runWriter commits what waits, in groups, until ctx ends and nothing waits any
+// more.
+func (s *Store) runWriter(ctx context.Context) {
+	var conn *sql.Conn
+	var stmts map[string]*sql.Stmt
+	defer func() {
+		if conn != nil {
+			closeWriter(conn, stmts)
+		}
+	}()
+	for {
+		group := s.nextGroup(ctx)
+		if group == nil {
+			return
+		}
+		if conn == nil {
+			var err error
+			if conn, err = s.write.Conn(context.Background()); err != nil {
+				answer(group, s.classify(err))
+				conn = nil
+				continue
+			}
+			stmts = map[string]*sql.Stmt{}
+		}
+		t := &tx{Conn: conn, store: s, stmts: stmts}
+		began := time.Now()
+		s.commitOrReplay(t, group)
+		s.committed(len(group), time.Since(began))
+		if conn.PingContext(context.Background()) != nil {
+			closeWriter(conn, stmts)
+			conn = nil
+		}
+	}
+}
+
+func closeWriter(conn *sql.Conn, stmts map[string]*sql.Stmt) {
+	for _, st := range stmts {
+		_ = st.Close()
+	}
+	_ = conn.Close()
+}
+
+// nextGroup waits for a write and takes what waits with it; nil means the end.
+func (s *Store) nextGroup(ctx context.Context) []*write {
+	var group []*write
+	select {
+	case w := <-s.queue:
+		group = append(group, w)
+	case <-ctx.Done():
+		return nil
+	}
+	for len(group) < maxGroup {
+		select {
+		case w := <-s.queue:
+			group = append(group, w)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func answer(group []*write, err error) {
+	for _, w := range group {
+		w.done <- err
+	}
+}
+
+// commitOrReplay commits the group in one transaction. Where that fails it is
+// replayed write by write, so that only the culprit gets the error.
+func (s *Store) commitOrReplay(t *tx, group []*write) {
+	ctx := context.Background() // a request's end never cancels a statement of the group
+	errs, err := s.commit(ctx, t, group)
+	for tries := 0; err != nil && s.dialect.again(err) && tries < 5; tries++ {
+		errs, err = s.commit(ctx, t, group)
+	}
+	switch {
+	case err == nil:
+		for i, w := range group {
+			w.done <- errs[i]
+		}
+	case len(group) == 1 || s.dialect.kind(err) != consent.Internal:
+		answer(group, s.classify(err))
+	default:
+		s.log.Warn("a group of writes is replayed one by one", "writes", len(group), "error", err)
+		for i := range group {
+			s.commitOrReplay(t, group[i:i+1])
+		}
+	}
+}
+
+// commit runs the group in one transaction. errs are the refusals of single
+// writes, which changed nothing; err is a failure of the whole.
+func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error, err error) {
+	if _, err := t.ExecContext(ctx, s.dialect.begin()); err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_, _ = t.ExecContext(ctx, "ROLLBACK")
+		}
+	}()
+	t.now, t.rings = now(), 0
+	errs = make([]error, len(group))
+	var citizens []*citizenWrite
+	for i, w := range group {
+		if w.citizen != nil {
+			w.citizen.err = &errs[i]
+			citizens = append(citizens, w.citizen)
+		}
+	}
+	if len(citizens) > 0 {
+		if err := s.applyToCitizens(ctx, t, citizens); err != nil {
+			return nil, err
+		}
+	}
+	for i, w := range group {
+		if w.run != nil {
+			if err := w.run(ctx, t); err != nil {
+				var refused *consent.Error
+				if !errors.As(err, &refused) {
+					return nil, err
+				}
+				if len(group) > 1 {
+					return nil, err // may have changed something: replay each alone
+				}
+				errs[i] = err
+				return errs, s.rollback(ctx, t)
+			}
+		}
+	}
+	if _, err := t.ExecContext(ctx, "COMMIT"); err != nil {
+		return nil, fmt.Errorf("commit: %w", err)
+	}
+	s.doorbells.ring(t.rings)
+	return errs, nil
+}
+
+// rollback undoes a transaction whose only write was refused.
+func (s *Store) rollback(ctx context.Context, t *tx) error {
+	_, err := t.ExecContext(ctx, "ROLLBACK")
+	return err
+}
