@@ -117,7 +117,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 	setup, stop := e.store.SetupChanged()
 	defer stop()
-	poll := time.NewTicker(time.Second)
+	poll := time.NewTicker(lookAnyway)
 	defer poll.Stop()
 	renew := time.NewTicker(leaseRenewal)
 	defer renew.Stop()
@@ -170,8 +170,12 @@ func (e *Engine) reconcile(ctx context.Context, running map[int64]*sender, sende
 	}
 }
 
-// renew renews the leases. Where that fails the node goes on until they end.
+// renew renews the leases, unless they hold for long. Where that fails the node
+// goes on until they end.
 func (e *Engine) renew(ctx context.Context) {
+	if e.held().Until > consent.At(time.Now().Add(2*leaseTTL)) {
+		return
+	}
 	e.shed(ctx)
 	h, err := e.store.Hold(ctx, e.o.Node, leaseTTL)
 	if err != nil {
@@ -230,6 +234,12 @@ func (e *Engine) held() store.Hold {
 	return e.hold
 }
 
+// holds reports whether messages may leave under the leases, which the node stops
+// using a while before they end.
+func holds(h store.Hold) bool {
+	return consent.At(time.Now().Add(h.Ahead+leaseMargin)) < h.Until
+}
+
 // claim makes a lane busy, false when it is.
 func (e *Engine) claim(l store.Lane) bool {
 	e.mu.Lock()
@@ -257,11 +267,10 @@ func (e *Engine) stampFor(l store.Lane) (sentAt consent.Instant, epoch int64, ok
 	const unit = 1000 // sentAt is published in milliseconds
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := consent.At(time.Now()).Add(e.hold.Ahead)
-	if !e.hold.Covers(l.Shard) || now.Add(leaseMargin) >= e.hold.Until {
+	if !e.hold.Covers(l.Shard) || !holds(e.hold) {
 		return 0, 0, false
 	}
-	now -= now % unit
+	now := consent.At(time.Now()).Add(e.hold.Ahead) / unit * unit
 	at := max(now, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
 	if len(e.stamps) > 1<<12 {
 		maps.DeleteFunc(e.stamps, func(_ int64, s consent.Instant) bool { return s+unit <= now })
