@@ -53,7 +53,7 @@ func anonymous(t testing.TB, server *harness.Server) *client {
 	}
 	defer res.Body.Close()
 	document, err := io.ReadAll(res.Body)
-	if err != nil || res.StatusCode != 200 {
+	if err != nil || res.StatusCode != http.StatusOK {
 		t.Fatalf("GET /openapi.json: %d %v", res.StatusCode, err)
 	}
 	if c.contract, err = readContract(document); err != nil {
@@ -128,7 +128,7 @@ func (c *client) do(t testing.TB, method, target string, body any) *answer {
 	}
 	fmt.Fprintf(c.heard, "%v\n%s\n", a.header, a.raw)
 	if a.status >= 400 {
-		c.refusals.Write(a.raw)
+		fmt.Fprintf(c.refusals, "%s\n", a.raw)
 	}
 	if strings.Contains(a.header.Get("Content-Type"), "json") {
 		if err := json.Unmarshal(a.raw, &a.body); err != nil {
@@ -142,7 +142,7 @@ func (c *client) do(t testing.TB, method, target string, body any) *answer {
 // glance reads a target without judging the answer, for comparisons before and after.
 func (c *client) glance(t testing.TB, target string) (int, string) {
 	t.Helper()
-	req, err := http.NewRequest("GET", c.base+target, nil)
+	req, err := http.NewRequest(http.MethodGet, c.base+target, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

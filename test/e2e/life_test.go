@@ -95,7 +95,7 @@ func TestStopAndContinue(t *testing.T) {
 				time.Sleep(2 * time.Second) // a slow receiver
 				return
 			}
-			rw.WriteHeader(500)
+			rw.WriteHeader(http.StatusInternalServerError)
 		})
 		w.record(t, "on the wire", change("newsletter-email", "consent", "GRANTED"))
 		r.AwaitCount(t, "on the wire", 1)

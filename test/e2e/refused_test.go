@@ -76,11 +76,16 @@ func oneOf(other ...any) []wrong {
 
 // timeOf is an optional instant.
 var timeOf = slices.Concat(notText, unprintable, []wrong{
-	{name: "no time", value: planted}, {name: "empty", value: ""},
-	{name: "month 13", value: "2026-13-01T00:00:00Z"}, {name: "30 February", value: "2026-02-30T00:00:00Z"},
-	{name: "25 o'clock", value: "2026-01-01T25:00:00Z"}, {name: "year 99999", value: "99999-01-01T00:00:00Z"},
-	{name: "year 292277026596", value: "+292277026596-12-04T15:30:07Z"}, {name: "Unix time", value: "1767225600"},
-	{name: "offset of a day", value: "2026-01-01T00:00:00+25:00"}, {name: "too long", value: "2026-01-01T00:00:00." + long(10_000) + "Z"},
+	{name: "no time", value: planted},
+	{name: "empty", value: ""},
+	{name: "month 13", value: "2026-13-01T00:00:00Z"},
+	{name: "30 February", value: "2026-02-30T00:00:00Z"},
+	{name: "25 o'clock", value: "2026-01-01T25:00:00Z"},
+	{name: "year 99999", value: "99999-01-01T00:00:00Z"},
+	{name: "year 292277026596", value: "+292277026596-12-04T15:30:07Z"},
+	{name: "Unix time", value: "1767225600"},
+	{name: "offset of a day", value: "2026-01-01T00:00:00+25:00"},
+	{name: "too long", value: "2026-01-01T00:00:00." + long(10_000) + "Z"},
 })
 
 // reference names something that exists.
@@ -88,11 +93,18 @@ var reference = slices.Concat(text(300), []wrong{{name: "unknown", value: plante
 
 // applicationID is text or number; an unknown application is not told from one of somebody else.
 var applicationID = []wrong{
-	{name: "boolean", value: true}, {name: "array", value: []any{planted}}, {name: "object", value: object{"id": planted}},
-	{name: "missing", value: missing}, {name: "null", value: nil}, {name: "empty", value: ""},
-	{name: "51 characters", value: long(51), unlocated: true}, {name: "NUL", value: planted + "\x00", unlocated: true},
-	{name: "broken UTF-8", value: planted + brokenUTF8, unlocated: true}, {name: "unknown", value: planted, unlocated: true},
-	{name: "unknown number", value: 99, unlocated: true}, {name: "number beyond float64", value: number("1e400"), unlocated: true},
+	{name: "boolean", value: true},
+	{name: "array", value: []any{planted}},
+	{name: "object", value: object{"id": planted}},
+	{name: "missing", value: missing},
+	{name: "null", value: nil},
+	{name: "empty", value: ""},
+	{name: "51 characters", value: long(51), unlocated: true},
+	{name: "NUL", value: planted + "\x00", unlocated: true},
+	{name: "broken UTF-8", value: planted + brokenUTF8, unlocated: true},
+	{name: "unknown", value: planted, unlocated: true},
+	{name: "unknown number", value: 99, unlocated: true},
+	{name: "number beyond float64", value: number("1e400"), unlocated: true},
 }
 
 var citizenFields = map[string][]wrong{
@@ -108,13 +120,23 @@ var transactionFields = map[string][]wrong{
 	"externalRef": append(text(100), wrong{name: "empty", value: ""},
 		wrong{name: "missing with citizenId", value: missing, unlocated: true}, wrong{name: "null", value: nil, unlocated: true}),
 	"citizenId": slices.Concat(notText, []wrong{
-		{name: "unknown", value: planted, unlocated: true}, {name: "empty", value: ""}, {name: "NUL", value: planted + "\x00", unlocated: true},
-		{name: "too long", value: long(10_000), unlocated: true}, {name: "broken UTF-8", value: brokenUTF8, unlocated: true},
+		{name: "unknown", value: planted, unlocated: true},
+		{name: "empty", value: ""},
+		{name: "NUL", value: planted + "\x00", unlocated: true},
+		{name: "too long", value: long(10_000), unlocated: true},
+		{name: "broken UTF-8", value: brokenUTF8, unlocated: true},
 	}),
 	"changes": {
-		{name: "missing", value: missing}, {name: "null", value: nil}, {name: "empty array", value: []any{}}, {name: "text", value: planted},
-		{name: "number", value: 5}, {name: "boolean", value: true}, {name: "array of null", value: []any{nil}},
-		{name: "array of text", value: []any{planted}}, {name: "array of arrays", value: []any{[]any{}}}, {name: "empty object", value: object{}},
+		{name: "missing", value: missing},
+		{name: "null", value: nil},
+		{name: "empty array", value: []any{}},
+		{name: "text", value: planted},
+		{name: "number", value: 5},
+		{name: "boolean", value: true},
+		{name: "array of null", value: []any{nil}},
+		{name: "array of text", value: []any{planted}},
+		{name: "array of arrays", value: []any{[]any{}}},
+		{name: "empty object", value: object{}},
 		{name: "array of an empty object", value: []any{object{}}},
 	},
 	"changes.0.optionType":    append(oneOf("Option", "option/group"), wrong{name: "null", value: nil}),
@@ -141,8 +163,12 @@ var subscriptionFields = map[string][]wrong{
 	"token":         slices.Concat(notText, unprintable, []wrong{{name: "line break", value: planted + "\r\nX-Evil: 1"}, {name: "too long", value: planted + long(100_000)}}),
 	"tokenLocation": oneOf("body", "Header"),
 	"tokenName": slices.Concat(notText, unprintable, []wrong{
-		{name: "too long", value: long(10_000)}, {name: "spaces", value: "X Key"}, {name: "line break", value: "X-Key:\r\nX-Evil"},
-		{name: "Host", value: "Host"}, {name: "Content-Length", value: "content-length"}, {name: "Transfer-Encoding", value: "Transfer-Encoding"},
+		{name: "too long", value: long(10_000)},
+		{name: "spaces", value: "X Key"},
+		{name: "line break", value: "X-Key:\r\nX-Evil"},
+		{name: "Host", value: "Host"},
+		{name: "Content-Length", value: "content-length"},
+		{name: "Transfer-Encoding", value: "Transfer-Encoding"},
 	}),
 	"refreshToken": slices.Concat(notText, unprintable, []wrong{{name: "too long", value: planted + long(100_000)}}),
 	"refreshUrl":   oneOf("not a url", "/relative", "ftp://example.com/"),
@@ -295,8 +321,12 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 		t.Run("a body that is no object", func(t *testing.T) {
 			before := snapshot()
 			for _, call := range [][2]string{
-				{"POST", "/v1/citizens"}, {"PATCH", "/v1/citizens/" + id}, {"POST", "/v1/permissions/transactions"},
-				{"POST", "/v1/subscriptions"}, {"PUT", "/v1/subscriptions/" + subscription}, {"PATCH", "/v1/subscriptions/" + subscription},
+				{"POST", "/v1/citizens"},
+				{"PATCH", "/v1/citizens/" + id},
+				{"POST", "/v1/permissions/transactions"},
+				{"POST", "/v1/subscriptions"},
+				{"PUT", "/v1/subscriptions/" + subscription},
+				{"PATCH", "/v1/subscriptions/" + subscription},
 			} {
 				for _, body := range []string{`[]`, `"text"`, `5`, `null`, `true`, `[{}]`} {
 					w.api.do(t, call[0], call[1], body).want(t, 400, 422)

@@ -170,11 +170,11 @@ func TestWebhookPayload(t *testing.T) {
 			w.record(t, "CUST-3", change("newsletter-email", "consent", "GRANTED"))
 			r.AwaitState(t, "CUST-3", map[string]string{"newsletter-email": "consent GRANTED"})
 			w.record(t, "CUST-3", change("research-email", "legitimate-interest", "OBJECTED"))
-			m := r.AwaitState(t, "CUST-3", map[string]string{
+			r.AwaitState(t, "CUST-3", map[string]string{
 				"newsletter-email": "consent GRANTED", "research-email": "legitimate-interest OBJECTION_UPHELD",
 			})
 			w.record(t, "CUST-3", change("newsletter-email", "consent", "DENIED"))
-			m = r.AwaitState(t, "CUST-3", map[string]string{
+			m := r.AwaitState(t, "CUST-3", map[string]string{
 				"newsletter-email": "consent DENIED", "research-email": "legitimate-interest OBJECTION_UPHELD",
 			})
 			rising(t, r.Messages("CUST-3"))
@@ -328,7 +328,7 @@ func TestWebhookAuthentication(t *testing.T) {
 
 func sortedQuery(t testing.TB, raw string) string {
 	t.Helper()
-	req, err := http.NewRequest("GET", "/?"+raw, nil)
+	req, err := http.NewRequest(http.MethodGet, "/?"+raw, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -370,7 +370,7 @@ func TestWebhookRetries(t *testing.T) {
 						rw.WriteHeader(status)
 						return
 					}
-					rw.WriteHeader(201) // any 2xx is a success
+					rw.WriteHeader(http.StatusCreated) // any 2xx is a success
 				})
 				w.record(t, ref, change("newsletter-email", "consent", "GRANTED"))
 				r.AwaitCount(t, ref, 2)
@@ -480,7 +480,7 @@ func TestWebhookOrder(t *testing.T) {
 			inFlight[m.ExternalRef]--
 			mu.Unlock()
 			if fail {
-				rw.WriteHeader(500)
+				rw.WriteHeader(http.StatusInternalServerError)
 			}
 		})
 

@@ -10,6 +10,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -109,7 +110,7 @@ func (s *Store) Try(args ...string) (stdout, stderr string, err error) {
 	cmd := command(ctx, slices.Concat(args, s.flags))
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err = cmd.Run()
-	s.Emitted.Write(errs.Bytes())
+	fmt.Fprint(s.Emitted, errs.String())
 	return out.String(), errs.String(), err
 }
 
@@ -195,7 +196,7 @@ func (s *Store) serve(args ...string) (*Server, error) {
 	}
 	server := &Server{URL: "http://" + address, output: &Buffer{}, exited: make(chan struct{})}
 	server.cmd = command(context.Background(), slices.Concat([]string{"serve", "--listen", address}, args, s.flags))
-	out := tee{server.output, s.Emitted}
+	out := io.MultiWriter(server.output, s.Emitted)
 	server.cmd.Stdout, server.cmd.Stderr = out, out
 	if err := server.cmd.Start(); err != nil {
 		return server, err
@@ -205,8 +206,7 @@ func (s *Store) serve(args ...string) (*Server, error) {
 		close(server.exited)
 	}()
 	if err := server.awaitReady(); err != nil {
-		server.cmd.Process.Kill()
-		<-server.exited
+		server.Kill()
 		return server, err
 	}
 	return server, nil
@@ -221,22 +221,30 @@ func (s *Server) awaitReady() error {
 			return fmt.Errorf("exited before it was ready: %w", errors.Join(s.err, errors.New(s.cmd.ProcessState.String())))
 		case <-time.After(10 * time.Millisecond):
 		}
-		res, err := client.Get(s.URL + "/readyz")
-		if err != nil {
-			continue
-		}
-		res.Body.Close()
-		if res.StatusCode == http.StatusOK {
+		if s.ready(client) {
 			return nil
 		}
 	}
 	return errors.New("not ready in time")
 }
 
+func (s *Server) ready(client *http.Client) bool {
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodGet, s.URL+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	res, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	defer res.Body.Close()
+	return res.StatusCode == http.StatusOK
+}
+
 // Stop sends SIGTERM and requires that the server exits with 0 within StopWithin.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
-	s.cmd.Process.Signal(syscall.SIGTERM)
+	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it fails for a process that is gone, and how that went is looked at below
 	select {
 	case <-s.exited:
 		if s.err != nil {
@@ -250,12 +258,13 @@ func (s *Server) Stop(t testing.TB) {
 
 // Kill sends SIGKILL and waits until the process is gone.
 func (s *Server) Kill() {
-	s.cmd.Process.Kill()
+	_ = s.cmd.Process.Kill() // it fails for a process that is gone already
 	<-s.exited
 }
 
 func freeAddress() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var config net.ListenConfig
+	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -285,12 +294,4 @@ func (b *Buffer) String() string {
 func (b *Buffer) Tail(n int) string {
 	s := b.String()
 	return s[max(0, len(s)-n):]
-}
-
-// tee writes to two buffers; neither fails.
-type tee [2]*Buffer
-
-func (w tee) Write(p []byte) (int, error) {
-	w[0].Write(p)
-	return w[1].Write(p)
 }
