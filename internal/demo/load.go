@@ -25,14 +25,14 @@ func Load(ctx context.Context, c *client.Client, applicationID string, progress 
 	now := time.Now()
 	var mu sync.Mutex
 	done := 0
-	g, ctx := errgroup.WithContext(ctx)
+	g, working := errgroup.WithContext(ctx)
 	g.SetLimit(loaders)
 	for i := range all {
-		if ctx.Err() != nil {
+		if working.Err() != nil {
 			break
 		}
 		g.Go(func() error {
-			if err := loadOne(ctx, c, applicationID, &all[i], now); err != nil {
+			if err := loadOne(working, c, applicationID, &all[i], now); err != nil {
 				return fmt.Errorf("loading citizen %s: %w", all[i].ExternalRef, err)
 			}
 			mu.Lock()

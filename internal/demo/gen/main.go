@@ -96,7 +96,7 @@ func history(r *rand.Rand, groups map[string][]string) ([]demo.Entry, error) {
 			return nil, err
 		}
 		entries = append(entries, e)
-		if age *= 0.25 + 0.75*r.Float64(); age < newest {
+		if age *= 0.25 + 0.74*r.Float64(); age < newest {
 			break
 		}
 	}
