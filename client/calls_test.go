@@ -116,7 +116,7 @@ func TestCalls(t *testing.T) {
 		{
 			"record a transaction",
 			`{"transactionId":"t1","citizenId":"ctz_1","externalRef":"A/1","recordedAt":"2026-11-22T08:14:02.000Z","obtainedAt":"2026-11-22T08:14:01.500Z",
-			  "changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","validFrom":null,"effective":false,"current":"DENIED"}]}`,
+			  "changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","validFrom":null,"effective":false,"current":{"optionType":"option","optionId":"news","state":"DENIED"}}]}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.RecordTransaction(ctx, client.Transaction{ApplicationID: "nw", ExternalRef: "A/1", Changes: []client.Change{change}, ObtainedAt: at, Channel: "checkout"})
 			},
@@ -124,7 +124,7 @@ func TestCalls(t *testing.T) {
 			client.Receipt{
 				TransactionID: "t1", CitizenID: "ctz_1", ExternalRef: "A/1",
 				RecordedAt: time.Date(2026, 11, 22, 8, 14, 2, 0, time.UTC), ObtainedAt: time.Date(2026, 11, 22, 8, 14, 1, 500e6, time.UTC),
-				Changes: []client.ChangeOutcome{{Change: change, Current: "DENIED"}},
+				Changes: []client.ChangeOutcome{{Change: change, Current: &client.Permission{OptionType: "option", OptionID: "news", State: "DENIED"}}},
 			},
 		},
 		{

@@ -73,8 +73,8 @@ type Receipt struct {
 type ChangeOutcome struct {
 	Change
 	Effective bool `json:"effective"` // false: it was recorded, but another answer stands
-	// Current is the state that stands now, empty where none does.
-	Current string `json:"current"`
+	// Current is the answer that stands now, nil where none does.
+	Current *Permission `json:"current"`
 }
 
 // RecordedTransaction is one entry of a citizen's history.
