@@ -35,7 +35,11 @@ function connect(): void {
   url.searchParams.set("after", last);
   source = new EventSource(url);
   source.onopen = () => { lost = false; show(); };
-  source.onerror = () => { lost = true; show(); };
+  source.onerror = () => {
+    lost = true;
+    show();
+    if (source?.readyState === EventSource.CLOSED) setTimeout(connect, 5000); // refused: the browser does not try again by itself
+  };
   source.addEventListener("update", (e: MessageEvent<string>) => {
     last = e.lastEventId;
     take(JSON.parse(e.data) as Update);
