@@ -108,7 +108,7 @@ func (s *server) handler(pages http.Handler) http.Handler {
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),
 		Health: http.HandlerFunc(health.Live), Ready: http.HandlerFunc(health.Ready), Metrics: s.metrics.Handler(), Pages: pages,
-		Middleware: []func(http.Handler) http.Handler{observe.Middleware(s.log, s.metrics, api.InternalError)},
+		Middleware: []func(http.Handler) http.Handler{observe.Middleware(s.log, s.metrics, api.Fail)},
 		RateLimit:  s.config.RateLimit, TokenAudience: s.config.TokenAudience, Log: s.log,
 	})
 }

@@ -56,7 +56,7 @@ type Attempt struct {
 	Citizen      consent.ID
 	Version      int64
 	Delivered    bool
-	Class        string        // success, status, or the class of a safehttp.Error
+	Class        string        // ok, status, erased, or the class of a safehttp.Error
 	Stored       bool          // moved to, or still in, the failures store
 	Took         time.Duration // of the POST
 	SinceChange  time.Duration // from the first change it carries to its answer
