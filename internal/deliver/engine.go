@@ -45,6 +45,9 @@ type Options struct {
 	Log           *slog.Logger  // nil means slog.Default
 	// Attempted, where set, is told of every attempt. It must not block.
 	Attempted func(Attempt)
+	// TookOver, where set, is told how many shards were taken over from another
+	// process.
+	TookOver func(shards int)
 }
 
 // Attempt is what became of one POST.
@@ -53,7 +56,7 @@ type Attempt struct {
 	Citizen      consent.ID
 	Version      int64
 	Delivered    bool
-	Class        string        // success, status, or the class of a safehttp.Error
+	Class        string        // ok, status, erased, or the class of a safehttp.Error
 	Stored       bool          // moved to, or still in, the failures store
 	Took         time.Duration // of the POST
 	SinceChange  time.Duration // from the first change it carries to its answer
@@ -96,6 +99,9 @@ func New(st *store.Store, o Options) *Engine {
 	}
 	if o.Attempted == nil {
 		o.Attempted = func(Attempt) {}
+	}
+	if o.TookOver == nil {
+		o.TookOver = func(int) {}
 	}
 	return &Engine{
 		store: st, o: o, log: o.Log,
@@ -183,6 +189,9 @@ func (e *Engine) renew(ctx context.Context) {
 			e.log.Warn("the delivery leases cannot be renewed", "error", err)
 		}
 		return
+	}
+	if n := len(h.Floors); n > 0 {
+		e.o.TookOver(n)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
