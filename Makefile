@@ -4,6 +4,9 @@
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 
+# The product has no C in it, and one setting for all means that everything is compiled once.
+export CGO_ENABLED := 0
+
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 FUZZTIME ?= 30s
 
@@ -20,7 +23,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## build the static binary bin/opencpm
-	CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/opencpm ./cmd/opencpm
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/opencpm ./cmd/opencpm
 
 demo: build ## run the demo on http://127.0.0.1:8080
 	bin/opencpm demo
@@ -31,7 +34,7 @@ setup: ## install the Debian packages the tests need and this machine lacks
 check: lint generate-check test ## everything a change must pass (scripts/check: with set-up before it)
 
 test: ## run all tests on SQLite and PostgreSQL, then those of concurrent code under the race detector
-	CGO_ENABLED=0 $(WITH_POSTGRES) go test -count=1 ./...
+	$(WITH_POSTGRES) go test -count=1 ./...
 	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=1 -race -short $(RACE)
 
 lint: ## run the linters pinned in tools/ and look for dead code
