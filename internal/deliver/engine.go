@@ -79,6 +79,8 @@ type Engine struct {
 	mu     sync.Mutex
 	hold   store.Hold
 	busy   map[laneKey]int64         // lanes with a message under way, or about to be, and their shards
+	looks  int                       // reads of due lanes that are going on
+	freed  map[laneKey]bool          // lanes that ceased to be busy during one
 	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
 	last   consent.Instant           // the highest sentAt
 
@@ -105,7 +107,7 @@ func New(st *store.Store, o Options) *Engine {
 	}
 	return &Engine{
 		store: st, o: o, log: o.Log,
-		busy: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
+		busy: map[laneKey]int64{}, freed: map[laneKey]bool{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
 	}
 }
 
@@ -249,22 +251,41 @@ func holds(h store.Hold) bool {
 	return consent.At(time.Now().Add(h.Ahead+leaseMargin)) < h.Until
 }
 
-// claim makes a lane busy, false when it is.
-func (e *Engine) claim(l store.Lane) bool {
+// claim reads lanes and makes those busy that may be sent: not busy already, and
+// not settled while they were read, for what was read of those is out of date.
+// until ends the search at the first lane that it refuses.
+func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane) bool) ([]store.Lane, error) {
+	e.mu.Lock()
+	e.looks++
+	e.mu.Unlock()
+	lanes, err := read()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	k := laneKey{l.Subscription, l.Citizen}
-	if _, taken := e.busy[k]; taken {
-		return false
+	var claimed []store.Lane
+	for _, l := range lanes {
+		if !until(l) {
+			break
+		}
+		k := laneKey{l.Subscription, l.Citizen}
+		if _, taken := e.busy[k]; !taken && !e.freed[k] {
+			e.busy[k] = l.Shard
+			claimed = append(claimed, l)
+		}
 	}
-	e.busy[k] = l.Shard
-	return true
+	if e.looks--; e.looks == 0 {
+		clear(e.freed)
+	}
+	return claimed, err
 }
 
 func (e *Engine) free(l store.Lane) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.busy, laneKey{l.Subscription, l.Citizen})
+	k := laneKey{l.Subscription, l.Citizen}
+	delete(e.busy, k)
+	if e.looks > 0 {
+		e.freed[k] = true
+	}
 }
 
 // stampFor gives the sentAt of a message that is rendered now, and the epoch of

@@ -133,22 +133,21 @@ func (s *sender) fill(ctx context.Context, q *queue) {
 	if len(q.ready) == 0 {
 		now := consent.At(time.Now())
 		// Rows of lanes that are under way are still there: look past them.
-		lanes, err := s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+prefetch)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.e.log.Warn("due messages cannot be read; trying again", "subscription", s.settings().ID, "error", err)
-			}
-			return
-		}
-		for _, l := range lanes {
-			if l.DueAt > now {
+		lanes, err := s.e.claim(
+			func() ([]store.Lane, error) {
+				return s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+prefetch)
+			},
+			func(l store.Lane) bool {
+				if l.DueAt <= now {
+					return true
+				}
 				q.next = l.DueAt.Time()
-				break
-			}
-			if s.e.claim(l) {
-				q.ready = append(q.ready, l)
-			}
+				return false
+			})
+		if err != nil && ctx.Err() == nil {
+			s.e.log.Warn("due messages cannot be read; trying again", "subscription", s.settings().ID, "error", err)
 		}
+		q.ready = lanes
 	}
 	for ; free > 0 && len(q.ready) > 0; free-- {
 		lane := q.ready[0]
