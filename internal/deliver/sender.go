@@ -23,16 +23,18 @@ type sender struct {
 	mu  sync.Mutex
 	sub store.Registered
 
-	// Messages with quick attempts left and those of the failures store have slots
-	// of their own, so that neither kind starves the other.
+	// Messages with quick attempts left and those of the failures store share the
+	// slots of the endpoint. The latter come first and may take a quarter, so that
+	// neither kind starves the other.
 	quick, stored queue
+	turn          bool // where there is but one slot: whose turn it is
 	workers       sync.WaitGroup
 }
 
 // queue is the lanes of one kind that are due, and how many are under way.
 type queue struct {
 	stored   bool
-	slots    int
+	slots    int          // at most; both kinds together have Options.Concurrency
 	ready    []store.Lane // claimed
 	underway int          // guarded by sender.mu
 	next     time.Time    // when to look again; zero: when woken
@@ -84,8 +86,12 @@ func (s *sender) run(ctx context.Context) {
 			return
 		default:
 		}
-		s.fill(ctx, &s.quick)
-		s.fill(ctx, &s.stored)
+		first, second := &s.stored, &s.quick
+		if s.turn = !s.turn; s.turn && s.e.o.Concurrency == 1 {
+			first, second = second, first
+		}
+		s.fill(ctx, first)
+		s.fill(ctx, second)
 		timer.Reset(s.pause())
 		select {
 		case <-ctx.Done():
@@ -119,8 +125,8 @@ func (s *sender) pause() time.Duration {
 func (s *sender) fill(ctx context.Context, q *queue) {
 	q.next = time.Time{}
 	s.mu.Lock()
-	free := q.slots - q.underway
 	occupied := s.quick.underway + s.stored.underway
+	free := min(q.slots-q.underway, s.e.o.Concurrency-occupied)
 	s.mu.Unlock()
 	if free <= 0 {
 		return // a slot that becomes free wakes the sender

@@ -156,13 +156,20 @@ func (t *tx) settleFailure(ctx context.Context, v Settlement) error {
 	}
 	if _, err := t.exec(ctx, `INSERT INTO delivery_failure (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, reason)
 		SELECT subscription, citizen, shard, version, changes, changed_at, attempts + 1, CAST($4 AS BIGINT), $5 FROM lane
-		WHERE citizen = $1 AND subscription = $2 AND version <= $3
+		WHERE citizen = $1 AND subscription = $2 AND version <= $3 AND attempts >= $6
 		ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version, changes = delivery_failure.changes + excluded.changes,
 			attempts = excluded.attempts, due_at = excluded.due_at, reason = excluded.reason`,
-		l.Citizen, l.Subscription, v.Rendered, v.Retry, v.Reason); err != nil {
+		l.Citizen, l.Subscription, v.Rendered, v.Retry, v.Reason, l.Attempts); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3`, l.Citizen, l.Subscription, v.Rendered)
+	if _, err := t.exec(ctx, `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3 AND attempts >= $4`,
+		l.Citizen, l.Subscription, v.Rendered, l.Attempts); err != nil {
+		return err
+	}
+	// A change that came before the message left, but after its lane was read, has
+	// begun to count anew: then this was its first attempt, not the last.
+	_, err := t.exec(ctx, `UPDATE lane SET attempts = attempts + 1 WHERE citizen = $1 AND subscription = $2 AND version <= $3 AND attempts < $4`,
+		l.Citizen, l.Subscription, v.Rendered, l.Attempts)
 	return err
 }
 

@@ -311,6 +311,15 @@ func TestLanes(t *testing.T) {
 		if got := lanes(t, st, sub, h, false); len(got) != 1 || got[0].Attempts != 0 || got[0].DueAt >= later || got[0].Version != three.Version {
 			t.Fatalf("after a new change: %+v", got)
 		}
+		// So does the last attempt of a lane that a new change made young again before
+		// the message left.
+		old := lanes(t, st, sub, h, false)[0]
+		old.Attempts = 2
+		settle(t, st, store.Settlement{Lane: old, Rendered: three.Version, Epoch: epoch, Retry: later, ToStore: true, Reason: "503"})
+		if got := lanes(t, st, sub, h, false); len(got) != 1 || got[0].Attempts != 1 || got[0].DueAt >= later {
+			t.Fatalf("after the last attempt of an older change: %+v", got)
+		}
+		l[0] = lanes(t, st, sub, h, false)[0]
 		// The last quick attempt moves it to the failures store.
 		settle(t, st, store.Settlement{Lane: l[0], Rendered: three.Version, Epoch: epoch, Retry: later, ToStore: true, Reason: "503"})
 		stored := lanes(t, st, sub, h, true)
