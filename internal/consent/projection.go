@@ -30,6 +30,9 @@ type candidate struct {
 	evidence *Evidence
 }
 
+// obtained is when the answer was given, as it counts for ordering (rule 3).
+func (c *candidate) obtained() Instant { return min(c.evidence.ObtainedAt, c.evidence.RecordedAt) }
+
 func (c *candidate) started(t Instant) bool { return c.from <= t }
 
 // end is the instant from which the candidate no longer counts. A refusal has
@@ -61,9 +64,13 @@ type Projection struct {
 func (p *Projection) Add(t Transaction) {
 	evidence := &t.Evidence
 	for _, c := range t.Changes {
-		p.insert(candidate{Key{c.OptionType, c.OptionID}, c.Justification, c.State, c.ValidFrom, c.ValidUntil, evidence})
+		state := c.State
+		if c.Upheld {
+			state = ObjectionUpheld
+		}
+		p.insert(candidate{Key{c.OptionType, c.OptionID}, c.Justification, state, c.ValidFrom, c.ValidUntil, evidence})
 		for _, m := range c.Covers {
-			p.insert(candidate{Key{OptionSingle, m.OptionID}, c.Justification, c.State, c.ValidFrom, m.ValidUntil, evidence})
+			p.insert(candidate{Key{OptionSingle, m.OptionID}, c.Justification, state, c.ValidFrom, m.ValidUntil, evidence})
 		}
 	}
 }
@@ -182,6 +189,35 @@ func (p *Projection) Effective(t Instant, ceased bool) []Permission {
 		}
 	})
 	return list
+}
+
+// Throughout gives the entries of a history, pruned of nothing, that are valid at
+// start and still at end: those that stand at both, from one and the same
+// transaction. An answer obtained after start did not stand then.
+func (p *Projection) Throughout(start, end Instant) []Permission {
+	list := []Permission{}
+	p.runs(func(run []candidate) {
+		known := slices.DeleteFunc(slices.Clone(run), func(c candidate) bool { return c.obtained() > start })
+		first, last := decide(known, start).standing, decide(run, end).standing
+		if first != nil && last != nil && first.evidence == last.evidence {
+			list = append(list, last.permission())
+		}
+	})
+	return list
+}
+
+// Latest gives, of a history pruned of nothing, the entry of every key that ever
+// had one: the standing one, or else the last one that stood. expired says which
+// are of the latter kind.
+func (p *Projection) Latest(t Instant) (list []Permission, expired []bool) {
+	p.runs(func(run []candidate) {
+		v := decide(run, t)
+		c := cmp.Or(v.standing, v.ceased)
+		if c != nil {
+			list, expired = append(list, c.permission()), append(expired, v.standing == nil)
+		}
+	})
+	return list, expired
 }
 
 // Pending gives the PENDING answers that wait beside a standing state at t

@@ -148,21 +148,52 @@ func TestWhatCeasedIsListedWithoutState(t *testing.T) {
 }
 
 func TestObjectionsAreUpheld(t *testing.T) {
-	tx := Transaction{Evidence: Evidence{ObtainedAt: d(1), Client: Recorder{ID: "shop"}}, Changes: []Change{
-		{OptionType: OptionSingle, OptionID: "marketing", Justification: LegitimateInterest, State: Objected},
-		{OptionType: OptionSingle, OptionID: "research", Justification: LegitimateInterest, State: Objected},
-		{OptionType: OptionSingle, OptionID: "other", Justification: Consent, State: Denied},
-	}}
-	up, ok := tx.Uphold(ID{1}, func(c Change) bool { return c.OptionID == "research" })
-	if !ok || len(up.Changes) != 1 || up.Changes[0].OptionID != "marketing" || up.Changes[0].State != ObjectionUpheld ||
-		up.ObtainedAt != d(1) || up.Client != Platform || up.TransactionID != (ID{1}) {
-		t.Fatalf("upheld: %+v, %v", up, ok)
+	s := snapshot(t)
+	for _, c := range []struct {
+		options []string
+		review  bool
+		want    State
+	}{
+		{[]string{"newsletter-email"}, false, ObjectionUpheld},
+		{[]string{"research-email"}, false, ObjectionUpheld},
+		{[]string{"research-email"}, true, Objected},
+		{[]string{"newsletter-email"}, true, ObjectionUpheld}, // direct marketing: absolute
+	} {
+		s.Catalogue.Application.ReviewObjections = c.review
+		var faults Faults
+		changes, _ := s.Resolve([]Change{{OptionID: c.options[0], Justification: LegitimateInterest, State: Objected}}, &faults)
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		tx := Transaction{Evidence: Evidence{TransactionID: ID{1}}, Changes: changes}
+		tx.Stamp(d(1), 0)
+		var p Projection
+		p.Add(tx)
+		got, _ := p.Entry(Key{OptionSingle, c.options[0]}, d(2))
+		if got.State != c.want || got.TransactionID != tx.TransactionID || tx.Changes[0].State != Objected {
+			t.Errorf("%v, reviewed %v: %s stands and %s is recorded, want %s and OBJECTED", c.options, c.review, got.State, tx.Changes[0].State, c.want)
+		}
 	}
-	if tx.Changes[0].State != Objected {
-		t.Fatal("the objection itself was changed")
+}
+
+func TestThroughoutAndLatest(t *testing.T) {
+	p := &Projection{}
+	tx := Transaction{Evidence: Evidence{ObtainedAt: d(2)}, Changes: []Change{{OptionType: OptionSingle, OptionID: "o", Justification: Consent, State: Granted, ValidFrom: d(5), ValidUntil: d(10)}}}
+	tx.Stamp(d(3), 0)
+	p.Add(tx)
+	for _, c := range []struct {
+		start, end int
+		want       int
+	}{{5, 9, 1}, {4, 9, 0}, {5, 10, 0}, {6, 7, 1}} {
+		if got := p.Throughout(d(c.start), d(c.end)); len(got) != c.want {
+			t.Errorf("from day %d to %d: %d entries, want %d", c.start, c.end, len(got), c.want)
+		}
 	}
-	if _, ok := (Transaction{Changes: tx.Changes[2:]}).Uphold(ID{1}, func(Change) bool { return false }); ok {
-		t.Fatal("something was upheld where nobody objected")
+	for at, want := range map[int][]bool{4: nil, 6: {false}, 11: {true}} {
+		list, expired := p.Latest(d(at))
+		if fmt.Sprint(expired) != fmt.Sprint(want) || len(list) != len(want) || len(list) > 0 && list[0].State != Granted {
+			t.Errorf("on day %d: %v, expired %v", at, list, expired)
+		}
 	}
 }
 
@@ -245,12 +276,12 @@ func TestResolve(t *testing.T) {
 		{"a basis the option does not allow", Change{OptionID: "newsletter-email", Justification: Contract, State: Claimed}, "changes[0].justification"},
 		{"a basis no member allows", Change{OptionType: OptionGroup, OptionID: "all-email", Justification: Contract, State: Claimed}, "changes[0].justification"},
 		{"an illegal pair", Change{OptionID: "newsletter-email", Justification: Consent, State: Claimed}, "changes[0].state"},
-		{"an unknown basis", Change{OptionID: "newsletter-email", Justification: "x", State: Granted}, "changes[0].justification changes[0].justification"},
+		{"an unknown basis", Change{OptionID: "newsletter-email", Justification: "x", State: Granted}, "changes[0].justification"},
 		{"an end before its start", Change{OptionID: "newsletter-email", Justification: Consent, State: Granted, ValidFrom: at, ValidUntil: at - 1}, "changes[0].validUntil"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var faults Faults
-			s.Resolve([]Change{c.change}, at, &faults)
+			s.Resolve([]Change{c.change}, &faults)
 			var got []string
 			for _, f := range faults {
 				got = append(got, f.Location)
@@ -266,10 +297,13 @@ func TestResolve(t *testing.T) {
 		{OptionID: "newsletter-email", Justification: Consent, State: Denied},
 		{OptionID: "newsletter-email", Justification: Consent, State: Denied, ValidUntil: at + day},
 		{OptionType: OptionGroup, OptionID: "all-email", Justification: LegitimateInterest, State: Claimed},
-	}, at, &faults)
+	}, &faults)
 	if len(faults) > 0 {
 		t.Fatal(faults)
 	}
+	tx := Transaction{Evidence: Evidence{ObtainedAt: at}, Changes: resolved}
+	tx.Stamp(at+day, 0)
+	resolved = tx.Changes
 	if got := resolved[0].ValidUntil.String(); got != "2026-03-01T12:00:00.000Z" {
 		t.Errorf("two calendar years from 29 February end on %s", got)
 	}
@@ -279,21 +313,10 @@ func TestResolve(t *testing.T) {
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "changes[2].validUntil") || resolved[2].ValidUntil != at+day {
 		t.Errorf("warnings %q", warnings)
 	}
-	if got := fmt.Sprint(resolved[3].Covers); got != fmt.Sprint([]Cover{{"newsletter-email", 0}, {"research-email", At(time.Date(2024, 3, 29, 12, 0, 0, 0, time.UTC))}}) {
-		t.Errorf("the group covers %s", got)
-	}
-}
-
-func TestReviewByHand(t *testing.T) {
-	s := snapshot(t)
-	for option, want := range map[string]bool{"newsletter-email": false, "research-email": true} {
-		if got := s.ReviewedByHand(Change{OptionType: OptionSingle, OptionID: option}); got != want {
-			t.Errorf("%s reviewed by hand: %v", option, got)
-		}
-	}
-	s.Catalogue.Application.ReviewObjections = false
-	if s.ReviewedByHand(Change{OptionType: OptionSingle, OptionID: "research-email"}) {
-		t.Error("reviewed although the application does not review")
+	members := resolved[3].Covers
+	if len(members) != 2 || members[0].OptionID != "newsletter-email" || members[0].ValidUntil != 0 ||
+		members[1].OptionID != "research-email" || members[1].ValidUntil != At(time.Date(2024, 3, 29, 12, 0, 0, 0, time.UTC)) {
+		t.Errorf("the group covers %+v", members)
 	}
 }
 

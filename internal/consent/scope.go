@@ -1,5 +1,7 @@
 package consent
 
+import "slices"
+
 // Scope is one permission of a credential.
 type Scope string
 
@@ -14,3 +16,9 @@ const (
 
 // Scopes lists every scope. A credential that names none at creation has all.
 var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage}
+
+// Known reports whether there is such a scope.
+func (s Scope) Known() bool { return slices.Contains(Scopes, s) }
+
+// ScopeNames is all scopes for a sentence.
+func ScopeNames() string { return join(Scopes) }

@@ -83,11 +83,11 @@ func (s *Snapshot) HasOption(k Key) bool {
 }
 
 // Resolve checks changes against the catalogue and the legal table and completes
-// them: default validity is applied (rule 4) and a group change names the members
-// it answers for (rule 8). obtained is the instant from which a default validity
-// counts where validFrom is not given. Faults carry every fault found, with
+// them: an objection is marked as upheld unless it is reviewed by hand (rule 7), a
+// group change names the members it answers for (rule 8), and each knows the
+// default validity that Stamp applies. Faults carry every fault found, with
 // locations under "changes"; the warnings are sentences for the answer.
-func (s *Snapshot) Resolve(changes []Change, obtained Instant, faults *Faults) (resolved []Change, warnings []string) {
+func (s *Snapshot) Resolve(changes []Change, faults *Faults) (resolved []Change, warnings []string) {
 	for i, c := range changes {
 		at := fmt.Sprintf("changes[%d]", i)
 		before := len(*faults)
@@ -102,10 +102,6 @@ func (s *Snapshot) Resolve(changes []Change, obtained Instant, faults *Faults) (
 		if c.ValidFrom != 0 && c.ValidUntil != 0 && c.ValidUntil <= c.ValidFrom {
 			faults.Add(at+".validUntil", "must be later than validFrom")
 		}
-		from := c.ValidFrom
-		if from == 0 {
-			from = obtained
-		}
 		switch c.OptionType {
 		case OptionSingle:
 			o := s.options[c.OptionID]
@@ -114,11 +110,10 @@ func (s *Snapshot) Resolve(changes []Change, obtained Instant, faults *Faults) (
 				break
 			}
 			allowed, ok := o.Basis(c.Justification)
-			if !ok {
+			if !ok && c.Justification.States() != nil {
 				faults.Add(at+".justification", "the option %q does not allow the lawful basis %s; it allows %s", o.ID, c.Justification, o.bases())
-				break
 			}
-			c.ValidUntil = validUntil(c, allowed, from)
+			c.basis = allowed
 		case OptionGroup:
 			g := s.groups[c.OptionID]
 			if g == nil {
@@ -128,11 +123,11 @@ func (s *Snapshot) Resolve(changes []Change, obtained Instant, faults *Faults) (
 			for _, id := range g.Options {
 				if o := s.options[id]; o != nil {
 					if allowed, ok := o.Basis(c.Justification); ok {
-						c.Covers = append(c.Covers, Cover{id, validUntil(c, allowed, from)})
+						c.Covers = append(c.Covers, Cover{OptionID: id, basis: allowed})
 					}
 				}
 			}
-			if len(c.Covers) == 0 {
+			if len(c.Covers) == 0 && c.Justification.States() != nil {
 				faults.Add(at+".justification", "no option of the group %q allows the lawful basis %s", g.ID, c.Justification)
 			}
 		default:
@@ -141,18 +136,10 @@ func (s *Snapshot) Resolve(changes []Change, obtained Instant, faults *Faults) (
 		if len(*faults) == before && c.State.Refusal() && c.ValidUntil != 0 {
 			warnings = append(warnings, fmt.Sprintf("%s.validUntil is recorded but ends nothing: a refusal (%s) has no end.", at, c.State))
 		}
+		c.Upheld = c.State == Objected && !s.reviewedByHand(c)
 		resolved = append(resolved, c)
 	}
 	return resolved, warnings
-}
-
-// validUntil is the end the change gives, or else the default validity of the
-// basis where the state takes one.
-func validUntil(c Change, a AllowedBasis, from Instant) Instant {
-	if c.ValidUntil != 0 || !c.State.takesDefaultValidity() {
-		return c.ValidUntil
-	}
-	return a.until(from)
 }
 
 func (o *Option) bases() string {
@@ -163,9 +150,9 @@ func (o *Option) bases() string {
 	return join(list)
 }
 
-// ReviewedByHand reports whether an objection of this change waits for a decision
+// reviewedByHand reports whether an objection of this change waits for a decision
 // (rule 7): only where the application reviews, and never for direct marketing.
-func (s *Snapshot) ReviewedByHand(c Change) bool {
+func (s *Snapshot) reviewedByHand(c Change) bool {
 	if !s.Catalogue.Application.ReviewObjections {
 		return false
 	}

@@ -1,6 +1,9 @@
 package consent
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // OptionType says whether an id names an option or an option group.
 type OptionType string
@@ -19,10 +22,15 @@ type Change struct {
 	Justification Justification `json:"basis"`
 	State         State         `json:"state"`
 	ValidFrom     Instant       `json:"from,omitempty"`
-	ValidUntil    Instant       `json:"until,omitempty"` // after default validity was applied
+	ValidUntil    Instant       `json:"until,omitempty"` // Stamp fills in the default validity
+	// Upheld is set on an objection that the platform upheld at once (rule 7): the
+	// state is recorded as it was sent, and stands as OBJECTION_UPHELD.
+	Upheld bool `json:"upheld,omitempty"`
 	// Covers lists the options that a group change answered for, as the group was
 	// when the change was recorded (rule 8).
 	Covers []Cover `json:"covers,omitempty"`
+
+	basis AllowedBasis // as Resolve found it, for Stamp
 }
 
 // Cover is one member answered by a group change, with that member's own end of
@@ -30,6 +38,8 @@ type Change struct {
 type Cover struct {
 	OptionID   string  `json:"option"`
 	ValidUntil Instant `json:"until,omitempty"`
+
+	basis AllowedBasis
 }
 
 // Citation names a versioned document of the catalogue exactly as it was when it
@@ -85,14 +95,36 @@ type Transaction struct {
 // maxClockSkew is how far in the future obtainedAt may lie (rule 3).
 const maxClockSkew = 5 * 60 * 1e6 // microseconds
 
-// Stamp fixes the two times of a transaction when it is recorded: recordedAt is
-// the later of now and one microsecond after the citizen's last record, and
-// obtainedAt defaults to it (rules 2 and 3).
+// Stamp fixes what depends on when a transaction is recorded: recordedAt is the
+// later of now and one microsecond after the citizen's last record, obtainedAt
+// defaults to it (rules 2 and 3), and default validity counts from obtainedAt, or
+// from validFrom where that is given (rule 4).
 func (t *Transaction) Stamp(now, last Instant) {
 	t.RecordedAt = max(now, last+1)
 	if t.ObtainedAt == 0 {
 		t.ObtainedAt = t.RecordedAt
 	}
+	changes := slices.Clone(t.Changes)
+	for i := range changes {
+		c := &changes[i]
+		from := cmp.Or(c.ValidFrom, t.ObtainedAt)
+		given := c.ValidUntil
+		c.ValidUntil = validUntil(c.State, given, c.basis, from)
+		c.Covers = slices.Clone(c.Covers)
+		for k := range c.Covers {
+			c.Covers[k].ValidUntil = validUntil(c.State, given, c.Covers[k].basis, from)
+		}
+	}
+	t.Changes = changes
+}
+
+// validUntil is the end that was given, or else the default validity of the basis
+// where the state takes one.
+func validUntil(s State, given Instant, a AllowedBasis, from Instant) Instant {
+	if given != 0 || !s.takesDefaultValidity() {
+		return given
+	}
+	return a.until(from)
 }
 
 // order compares two pieces of evidence by rules 2 and 3: obtainedAt, which
@@ -102,23 +134,6 @@ func (e *Evidence) order(o *Evidence) int {
 		cmp.Compare(min(e.ObtainedAt, e.RecordedAt), min(o.ObtainedAt, o.RecordedAt)),
 		cmp.Compare(e.RecordedAt, o.RecordedAt),
 	)
-}
-
-// Uphold gives the transaction by which the platform turns the objections of t
-// into upheld ones (rule 7), and false where there is nothing to turn. The
-// platform records it right after t, with the same obtainedAt; byHand says which
-// objections wait for a review instead.
-func (t Transaction) Uphold(id ID, byHand func(Change) bool) (Transaction, bool) {
-	up := Transaction{Evidence: t.Evidence}
-	up.TransactionID = id
-	up.Client = Platform
-	for _, c := range t.Changes {
-		if c.State == Objected && !byHand(c) {
-			c.State = ObjectionUpheld
-			up.Changes = append(up.Changes, c)
-		}
-	}
-	return up, len(up.Changes) > 0
 }
 
 // Platform is the recorder of what OpenCPM decides by rule rather than by

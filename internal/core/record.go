@@ -1,7 +1,9 @@
 package core
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -52,20 +54,12 @@ func (s *Service) Record(ctx context.Context, a Actor, t Transaction) (Recorded,
 		Statement: cite(snap.Statement, "permissionStatement", t.PermissionStatementID, t.PermissionStatementRef, &faults),
 		Client:    a.recorder(), Attribution: t.Attribution,
 	}}
-	obtained := t.ObtainedAt
-	if obtained == 0 {
-		obtained = now
-	}
 	var out Recorded
-	record.Changes, out.Warnings = snap.Resolve(t.Changes, obtained, &faults)
+	record.Changes, out.Warnings = snap.Resolve(t.Changes, &faults)
 	if err := faults.Err(); err != nil {
 		return Recorded{}, err
 	}
-	records := []consent.Transaction{record}
-	if upheld, ok := record.Uphold(store.NewID(), snap.ReviewedByHand); ok {
-		records = append(records, upheld)
-	}
-	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, records...); err != nil {
+	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record); err != nil {
 		return Recorded{}, err
 	}
 	s.recorded(out)
@@ -115,50 +109,77 @@ func (s *Service) Transactions(ctx context.Context, a Actor, applicationID strin
 	return s.store.Transactions(ctx, snap.Application, f)
 }
 
-// Effective is the effective state of one citizen at one instant.
+// EffectiveQuery says what to ask of a citizen's state. Without a range the
+// question is what applies now.
+type EffectiveQuery struct {
+	ApplicationID string
+	Citizen       consent.CitizenKey
+	OptionID      string // only the option or group of that id, which must exist; empty for all
+	// Start and End ask for what is valid at Start and still at End; one that is
+	// zero means now.
+	Start, End consent.Instant
+	Latest     bool // list also what has expired; not together with a range
+}
+
+// Effective is the effective state of one citizen.
 type Effective struct {
 	CitizenID   consent.ID
 	ExternalRef string
 	Permissions []consent.Permission
+	Expired     []bool               // one for each permission: it has ended
 	Pending     []consent.Permission // PENDING answers beside a standing state (rule 6)
 }
 
-// EffectiveOf gives the effective state of one citizen now; with optionID only of
-// the option or group of that id, which must exist.
-func (s *Service) EffectiveOf(ctx context.Context, a Actor, applicationID string, key consent.CitizenKey, optionID string) (Effective, error) {
-	snap, err := s.authorise(ctx, a, consent.ConsentRead, applicationID)
+// EffectiveOf gives the effective state of one citizen.
+func (s *Service) EffectiveOf(ctx context.Context, a Actor, q EffectiveQuery) (Effective, error) {
+	snap, err := s.authorise(ctx, a, consent.ConsentRead, q.ApplicationID)
 	if err != nil {
 		return Effective{}, err
 	}
 	var faults consent.Faults
-	checkCitizenKey(key, &faults)
-	if optionID != "" && !snap.HasOption(consent.Key{Type: consent.OptionSingle, ID: optionID}) && !snap.HasOption(consent.Key{Type: consent.OptionGroup, ID: optionID}) {
+	checkCitizenKey(q.Citizen, &faults)
+	if q.OptionID != "" && !snap.HasOption(consent.Key{Type: consent.OptionSingle, ID: q.OptionID}) && !snap.HasOption(consent.Key{Type: consent.OptionGroup, ID: q.OptionID}) {
 		faults.Add("optionId", "names no option of the application")
+	}
+	ranged := q.Start != 0 || q.End != 0
+	now := consent.At(time.Now())
+	start, end := cmp.Or(q.Start, now), cmp.Or(q.End, now)
+	if start > end {
+		faults.Add("validEnd", "must not be earlier than validStart")
+	}
+	if ranged && q.Latest {
+		faults.Add("expiry", "latest cannot be asked for a range")
 	}
 	if err := faults.Err(); err != nil {
 		return Effective{}, err
 	}
-	state, err := s.store.State(ctx, snap.Application, key)
+	read := s.store.State
+	if ranged || q.Latest {
+		read = s.store.History
+	}
+	state, err := read(ctx, snap.Application, q.Citizen)
 	if err != nil {
 		return Effective{}, err
 	}
-	now := consent.At(time.Now())
-	e := Effective{
-		CitizenID: state.CitizenID, ExternalRef: state.ExternalRef,
-		Permissions: state.Projection.Effective(now, false), Pending: state.Projection.Pending(now),
+	e := Effective{CitizenID: state.CitizenID, ExternalRef: state.ExternalRef, Pending: state.Projection.Pending(now)}
+	switch {
+	case q.Latest:
+		e.Permissions, e.Expired = state.Projection.Latest(now)
+	case ranged:
+		e.Permissions = state.Projection.Throughout(start, end)
+	default:
+		e.Permissions = state.Projection.Effective(now, false)
 	}
-	if optionID != "" {
-		e.Permissions, e.Pending = only(e.Permissions, optionID), only(e.Pending, optionID)
+	if e.Expired == nil {
+		e.Expired = make([]bool, len(e.Permissions))
+	}
+	if q.OptionID != "" {
+		for i := len(e.Permissions) - 1; i >= 0; i-- {
+			if e.Permissions[i].OptionID != q.OptionID {
+				e.Permissions, e.Expired = slices.Delete(e.Permissions, i, i+1), slices.Delete(e.Expired, i, i+1)
+			}
+		}
+		e.Pending = slices.DeleteFunc(e.Pending, func(p consent.Permission) bool { return p.OptionID != q.OptionID })
 	}
 	return e, nil
-}
-
-func only(list []consent.Permission, optionID string) []consent.Permission {
-	kept := []consent.Permission{}
-	for _, p := range list {
-		if p.OptionID == optionID {
-			kept = append(kept, p)
-		}
-	}
-	return kept
 }

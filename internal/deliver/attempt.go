@@ -75,7 +75,7 @@ func (s *sender) post(ctx context.Context, sub store.Registered, l store.Lane, s
 	case answer.Status < 200 || answer.Status > 299:
 		return fmt.Sprintf("the endpoint answered %d", answer.Status), "status", took
 	}
-	return "", "success", took
+	return "", "ok", took
 }
 
 // schedule says when a message that just failed is tried again, and whether that

@@ -45,6 +45,9 @@ type Options struct {
 	Log           *slog.Logger  // nil means slog.Default
 	// Attempted, where set, is told of every attempt. It must not block.
 	Attempted func(Attempt)
+	// TookOver, where set, is told how many shards were taken over from another
+	// process.
+	TookOver func(shards int)
 }
 
 // Attempt is what became of one POST.
@@ -53,7 +56,7 @@ type Attempt struct {
 	Citizen      consent.ID
 	Version      int64
 	Delivered    bool
-	Class        string        // success, status, or the class of a safehttp.Error
+	Class        string        // ok, status, erased, or the class of a safehttp.Error
 	Stored       bool          // moved to, or still in, the failures store
 	Took         time.Duration // of the POST
 	SinceChange  time.Duration // from the first change it carries to its answer
@@ -76,6 +79,8 @@ type Engine struct {
 	mu     sync.Mutex
 	hold   store.Hold
 	busy   map[laneKey]int64         // lanes with a message under way, or about to be, and their shards
+	looks  int                       // reads of due lanes that are going on
+	freed  map[laneKey]bool          // lanes that ceased to be busy during one
 	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
 	last   consent.Instant           // the highest sentAt
 
@@ -97,9 +102,12 @@ func New(st *store.Store, o Options) *Engine {
 	if o.Attempted == nil {
 		o.Attempted = func(Attempt) {}
 	}
+	if o.TookOver == nil {
+		o.TookOver = func(int) {}
+	}
 	return &Engine{
 		store: st, o: o, log: o.Log,
-		busy: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
+		busy: map[laneKey]int64{}, freed: map[laneKey]bool{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
 	}
 }
 
@@ -117,7 +125,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 	setup, stop := e.store.SetupChanged()
 	defer stop()
-	poll := time.NewTicker(time.Second)
+	poll := time.NewTicker(lookAnyway)
 	defer poll.Stop()
 	renew := time.NewTicker(leaseRenewal)
 	defer renew.Stop()
@@ -170,8 +178,12 @@ func (e *Engine) reconcile(ctx context.Context, running map[int64]*sender, sende
 	}
 }
 
-// renew renews the leases. Where that fails the node goes on until they end.
+// renew renews the leases, unless they hold for long. Where that fails the node
+// goes on until they end.
 func (e *Engine) renew(ctx context.Context) {
+	if e.held().Until > consent.At(time.Now().Add(2*leaseTTL)) {
+		return
+	}
 	e.shed(ctx)
 	h, err := e.store.Hold(ctx, e.o.Node, leaseTTL)
 	if err != nil {
@@ -179,6 +191,9 @@ func (e *Engine) renew(ctx context.Context) {
 			e.log.Warn("the delivery leases cannot be renewed", "error", err)
 		}
 		return
+	}
+	if n := len(h.Floors); n > 0 {
+		e.o.TookOver(n)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -230,22 +245,47 @@ func (e *Engine) held() store.Hold {
 	return e.hold
 }
 
-// claim makes a lane busy, false when it is.
-func (e *Engine) claim(l store.Lane) bool {
+// holds reports whether messages may leave under the leases, which the node stops
+// using a while before they end.
+func holds(h store.Hold) bool {
+	return consent.At(time.Now().Add(h.Ahead+leaseMargin)) < h.Until
+}
+
+// claim reads lanes and makes those busy that may be sent: not busy already, and
+// not settled while they were read, for what was read of those is out of date.
+// until ends the search at the first lane that it refuses.
+func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane) bool) ([]store.Lane, error) {
+	e.mu.Lock()
+	e.looks++
+	e.mu.Unlock()
+	lanes, err := read()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	k := laneKey{l.Subscription, l.Citizen}
-	if _, taken := e.busy[k]; taken {
-		return false
+	var claimed []store.Lane
+	for _, l := range lanes {
+		if !until(l) {
+			break
+		}
+		k := laneKey{l.Subscription, l.Citizen}
+		if _, taken := e.busy[k]; !taken && !e.freed[k] {
+			e.busy[k] = l.Shard
+			claimed = append(claimed, l)
+		}
 	}
-	e.busy[k] = l.Shard
-	return true
+	if e.looks--; e.looks == 0 {
+		clear(e.freed)
+	}
+	return claimed, err
 }
 
 func (e *Engine) free(l store.Lane) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	delete(e.busy, laneKey{l.Subscription, l.Citizen})
+	k := laneKey{l.Subscription, l.Citizen}
+	delete(e.busy, k)
+	if e.looks > 0 {
+		e.freed[k] = true
+	}
 }
 
 // stampFor gives the sentAt of a message that is rendered now, and the epoch of
@@ -257,11 +297,10 @@ func (e *Engine) stampFor(l store.Lane) (sentAt consent.Instant, epoch int64, ok
 	const unit = 1000 // sentAt is published in milliseconds
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	now := consent.At(time.Now()).Add(e.hold.Ahead)
-	if !e.hold.Covers(l.Shard) || now.Add(leaseMargin) >= e.hold.Until {
+	if !e.hold.Covers(l.Shard) || !holds(e.hold) {
 		return 0, 0, false
 	}
-	now -= now % unit
+	now := consent.At(time.Now()).Add(e.hold.Ahead) / unit * unit
 	at := max(now, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
 	if len(e.stamps) > 1<<12 {
 		maps.DeleteFunc(e.stamps, func(_ int64, s consent.Instant) bool { return s+unit <= now })

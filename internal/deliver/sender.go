@@ -99,10 +99,14 @@ func (s *sender) run(ctx context.Context) {
 	}
 }
 
-// pause is how long to sleep unless woken: until the next lane is due, and at most
-// a second, since a bell of another node may be lost.
+// lookAnyway is how long to wait at most before looking for what a bell that was
+// lost would have told.
+const lookAnyway = 5 * time.Second
+
+// pause is how long to sleep unless woken: until the next lane is due, or until it
+// is time to look anyway.
 func (s *sender) pause() time.Duration {
-	d := time.Second
+	d := lookAnyway
 	for _, q := range []*queue{&s.quick, &s.stored} {
 		if !q.next.IsZero() {
 			d = min(d, time.Until(q.next))
@@ -121,26 +125,29 @@ func (s *sender) fill(ctx context.Context, q *queue) {
 	if free <= 0 {
 		return // a slot that becomes free wakes the sender
 	}
+	held := s.e.held()
+	if !holds(held) {
+		q.next = time.Now().Add(leaseMargin)
+		return
+	}
 	if len(q.ready) == 0 {
-		held := s.e.held()
 		now := consent.At(time.Now())
 		// Rows of lanes that are under way are still there: look past them.
-		lanes, err := s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+prefetch)
-		if err != nil {
-			if ctx.Err() == nil {
-				s.e.log.Warn("due messages cannot be read; trying again", "subscription", s.settings().ID, "error", err)
-			}
-			return
-		}
-		for _, l := range lanes {
-			if l.DueAt > now {
+		lanes, err := s.e.claim(
+			func() ([]store.Lane, error) {
+				return s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+prefetch)
+			},
+			func(l store.Lane) bool {
+				if l.DueAt <= now {
+					return true
+				}
 				q.next = l.DueAt.Time()
-				break
-			}
-			if s.e.claim(l) {
-				q.ready = append(q.ready, l)
-			}
+				return false
+			})
+		if err != nil && ctx.Err() == nil {
+			s.e.log.Warn("due messages cannot be read; trying again", "subscription", s.settings().ID, "error", err)
 		}
+		q.ready = lanes
 	}
 	for ; free > 0 && len(q.ready) > 0; free-- {
 		lane := q.ready[0]

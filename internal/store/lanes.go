@@ -207,8 +207,12 @@ func (h Hold) mask() int64 {
 // Covers reports whether messages of a shard may leave.
 func (h Hold) Covers(shard int64) bool { return h.mask()>>shard&1 == 1 }
 
+// forever is when the lease of a node ends that owns the data alone.
+const forever = consent.Instant(1 << 62)
+
 // Hold renews the leases of a node and takes its fair share of those that nobody
-// holds, for ttl from now by the database's clock.
+// holds, for ttl from now by the database's clock. A node that owns the data alone
+// holds all of them and need not renew them.
 func (s *Store) Hold(ctx context.Context, node string, ttl time.Duration) (Hold, error) {
 	h := Hold{Epochs: map[int64]int64{}, Floors: map[int64]consent.Instant{}}
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
@@ -217,27 +221,22 @@ func (s *Store) Hold(ctx context.Context, node string, ttl time.Duration) (Hold,
 			return err
 		}
 		h.Ahead = time.Duration(at-now()) * time.Microsecond
-		if _, err := t.exec(ctx, `INSERT INTO node (name, seen_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at`, node, at); err != nil {
-			return err
-		}
-		if _, err := t.exec(ctx, `DELETE FROM node WHERE seen_at < $1`, at.Add(-ttl)); err != nil {
-			return err
-		}
-		var nodes, mine int64
-		if err := t.row(ctx, `SELECT count(*) FROM node`).Scan(&nodes); err != nil {
-			return err
-		}
-		h.Until = at.Add(ttl)
-		if mine, err = changed(ctx, t, `UPDATE lease SET expires_at = $2 WHERE holder = $1`, node, h.Until); err != nil {
-			return err
-		}
-		fair := (shards + nodes - 1) / nodes
-		free := at
+		fair := int64(shards)
 		if s.dialect.alone() {
-			fair, free = shards, consent.At(time.Unix(1<<40, 0)) // whoever held it is no more
-		}
-		if mine < fair {
-			if err := t.take(ctx, node, free, h.Until, fair-mine, h.Floors); err != nil {
+			h.Until = forever
+			if err := t.take(ctx, node, forever, 0, shards, h.Floors); err != nil {
+				return err
+			}
+		} else {
+			h.Until = at.Add(ttl)
+			if fair, err = t.fairShare(ctx, node, at, ttl); err != nil {
+				return err
+			}
+			mine, err := changed(ctx, t, `UPDATE lease SET expires_at = $2 WHERE holder = $1`, node, h.Until)
+			if err != nil {
+				return err
+			}
+			if err := t.take(ctx, node, at, h.Until, fair-mine, h.Floors); err != nil {
 				return err
 			}
 		}
@@ -258,8 +257,26 @@ func (s *Store) Hold(ctx context.Context, node string, ttl time.Duration) (Hold,
 	return h, err
 }
 
-// take gives up to n leases that expired before an instant to a node.
+// fairShare notes a sign of life of the node and divides the shards among the
+// nodes that gave one lately.
+func (t *tx) fairShare(ctx context.Context, node string, at consent.Instant, ttl time.Duration) (int64, error) {
+	if _, err := t.exec(ctx, `INSERT INTO node (name, seen_at) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET seen_at = excluded.seen_at`, node, at); err != nil {
+		return 0, err
+	}
+	if _, err := t.exec(ctx, `DELETE FROM node WHERE seen_at < $1`, at.Add(-ttl)); err != nil {
+		return 0, err
+	}
+	var nodes int64
+	err := t.row(ctx, `SELECT count(*) FROM node`).Scan(&nodes)
+	return (shards + nodes - 1) / max(nodes, 1), err
+}
+
+// take gives up to n leases that expired before an instant to a node, until
+// another; without one their end is left as it is.
 func (t *tx) take(ctx context.Context, node string, free, until consent.Instant, n int64, floors map[int64]consent.Instant) error {
+	if n <= 0 {
+		return nil
+	}
 	list, err := collect(ctx, t, func(r *sql.Rows) (v [2]int64, err error) { return v, r.Scan(&v[0], &v[1]) },
 		`SELECT shard, expires_at FROM lease WHERE holder <> $1 AND expires_at < $2 ORDER BY shard LIMIT $3`, node, free, n)
 	if err != nil {
@@ -267,7 +284,7 @@ func (t *tx) take(ctx context.Context, node string, free, until consent.Instant,
 	}
 	for _, v := range list {
 		got, err := changed(ctx, t, `UPDATE lease SET holder = $1, epoch = epoch + 1, expires_at = $2 WHERE shard = $3 AND holder <> $1 AND expires_at = $4`,
-			node, until, v[0], v[1])
+			node, max(until, consent.Instant(v[1])), v[0], v[1])
 		if err != nil {
 			return err
 		}
@@ -283,8 +300,12 @@ func (t *tx) take(ctx context.Context, node string, free, until consent.Instant,
 // sentAt of the node.
 func (s *Store) Release(ctx context.Context, node string, list []int64, stamped consent.Instant) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		end := `$3`
+		if s.dialect.alone() { // what is kept there is the last sentAt of all
+			end = `max(expires_at, $3)`
+		}
 		for _, shard := range list {
-			if _, err := t.exec(ctx, `UPDATE lease SET holder = '', expires_at = $3 WHERE holder = $1 AND shard = $2`, node, shard, stamped); err != nil {
+			if _, err := t.exec(ctx, `UPDATE lease SET holder = '', expires_at = `+end+` WHERE holder = $1 AND shard = $2`, node, shard, stamped); err != nil {
 				return err
 			}
 		}

@@ -30,11 +30,9 @@ type Outcome struct {
 	Current   *consent.Permission // the effective entry, nil where there is none
 }
 
-// Record appends transactions of one citizen to the ledger, in order, and folds
-// them into the citizen's state; a citizen named by an unknown reference alone is
-// created. The first transaction is the request, the others are what the platform
-// adds to it by rule; their obtainedAt is that of the first.
-func (s *Store) Record(ctx context.Context, application int64, key consent.CitizenKey, txs ...consent.Transaction) (Recorded, error) {
+// Record appends a transaction of one citizen to the ledger and folds it into the
+// citizen's state; a citizen named by an unknown reference alone is created.
+func (s *Store) Record(ctx context.Context, application int64, key consent.CitizenKey, transaction consent.Transaction) (Recorded, error) {
 	var out Recorded
 	err := s.do(ctx, &write{citizen: &citizenWrite{
 		application: application, key: key, create: true,
@@ -44,25 +42,14 @@ func (s *Store) Record(ctx context.Context, application int64, key consent.Citiz
 				return err
 			}
 			out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Before: c.projection.Effective(t.now, false)}
-			ours := map[consent.ID]bool{}
-			for i, next := range txs {
-				if i > 0 {
-					next.ObtainedAt = out.Transaction.ObtainedAt
-				}
-				done, err := c.appendTransaction(next, t.now)
-				if err != nil {
-					return err
-				}
-				if i == 0 {
-					out.Transaction = done
-				}
-				ours[done.TransactionID] = true
+			if out.Transaction, err = c.appendTransaction(transaction, t.now); err != nil {
+				return err
 			}
 			out.Version = c.version
 			for _, change := range out.Transaction.Changes {
 				o := Outcome{}
 				if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
-					o = Outcome{Effective: ours[e.TransactionID], Current: &e}
+					o = Outcome{Effective: e.TransactionID == transaction.TransactionID, Current: &e}
 				}
 				out.Outcomes = append(out.Outcomes, o)
 			}
@@ -70,6 +57,45 @@ func (s *Store) Record(ctx context.Context, application int64, key consent.Citiz
 		},
 	}})
 	return out, err
+}
+
+// History reads what State reads, but folded from the whole ledger: its projection
+// has lost nothing that ended or was overruled.
+func (s *Store) History(ctx context.Context, application int64, key consent.CitizenKey) (State, error) {
+	c, err := s.readCitizen(ctx, application, key)
+	if err != nil {
+		return State{}, err
+	}
+	state, err := s.state(c)
+	if err != nil {
+		return State{}, err
+	}
+	records, err := c.ledger(ctx, s.read)
+	if err != nil {
+		return State{}, s.classify(err)
+	}
+	state.Projection = &consent.Projection{}
+	for i := range records {
+		t, err := records[i].transaction(c)
+		if err != nil {
+			return State{}, err
+		}
+		state.Projection.Add(t)
+	}
+	return state, nil
+}
+
+// ledger reads all records of the citizen, oldest first.
+func (c *citizenRow) ledger(ctx context.Context, q querier) ([]record, error) {
+	return collect(ctx, q, func(r *sql.Rows) (record, error) {
+		var v record
+		var body string
+		var id []byte
+		err := r.Scan(&v.seq, &id, &v.recordedAt, &v.kind, &body, &v.sealed, &v.hash)
+		copy(v.id[:], id)
+		v.body = []byte(body)
+		return v, err
+	}, `SELECT seq, id, recorded_at, kind, body, sealed, hash FROM ledger WHERE citizen = $1 ORDER BY seq`, c.id)
 }
 
 // Passage is one citizen whose state is changed by time alone.
@@ -277,15 +303,7 @@ func (s *Store) checkCitizen(ctx context.Context, id int64, found func(Finding))
 			return 0, nil
 		}
 	}
-	records, err := collect(ctx, t, func(r *sql.Rows) (record, error) {
-		var v record
-		var body string
-		var id []byte
-		err := r.Scan(&v.seq, &id, &v.recordedAt, &v.kind, &body, &v.sealed, &v.hash)
-		copy(v.id[:], id)
-		v.body = []byte(body)
-		return v, err
-	}, `SELECT seq, id, recorded_at, kind, body, sealed, hash FROM ledger WHERE citizen = $1 ORDER BY seq`, id)
+	records, err := c.ledger(ctx, t)
 	if err != nil {
 		return 0, err
 	}

@@ -21,6 +21,9 @@ import (
 // sqlite is the dialect of a store in one file, in one process.
 type sqlite struct{}
 
+// SQLiteFile is the name of the database in a data directory.
+const SQLiteFile = "opencpm.db"
+
 // openSQLite opens the file with a single connection that writes and a pool that
 // reads.
 func openSQLite(dir string) (write, read *sql.DB, err error) {
@@ -32,7 +35,7 @@ func openSQLite(dir string) (write, read *sql.DB, err error) {
 			"busy_timeout(10000)", "journal_mode(WAL)", "synchronous(FULL)", "foreign_keys(ON)",
 			"temp_store(MEMORY)", "cache_size(-16000)",
 		}, pragmas...)}
-		return sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, "opencpm.db")}).EscapedPath()+"?"+q.Encode())
+		return sql.Open("sqlite", "file:"+(&url.URL{Path: filepath.Join(dir, SQLiteFile)}).EscapedPath()+"?"+q.Encode())
 	}
 	if write, err = open("wal_autocheckpoint(4000)"); err != nil {
 		return nil, nil, err

@@ -34,9 +34,9 @@ func deny(option string) consent.Transaction {
 	return storetest.Transaction(option, consent.Consent, consent.Denied)
 }
 
-func record(t *testing.T, st *store.Store, application int64, key consent.CitizenKey, txs ...consent.Transaction) store.Recorded {
+func record(t *testing.T, st *store.Store, application int64, key consent.CitizenKey, tx consent.Transaction) store.Recorded {
 	t.Helper()
-	r, err := st.Record(ctx, application, key, txs...)
+	r, err := st.Record(ctx, application, key, tx)
 	if err != nil {
 		t.Fatal(err)
 	}

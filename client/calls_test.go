@@ -1,0 +1,239 @@
+package client_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencpm/opencpm/client"
+)
+
+// seen is what the server got of one call.
+type seen struct {
+	Call, Body string
+	Key        bool // carried an Idempotency-Key
+}
+
+// serve answers every call with answer and notes what it got.
+func serve(t *testing.T, answer string) (*client.Client, *seen) {
+	t.Helper()
+	got := &seen{}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		if key := r.Header.Get("X-API-Key"); key != "key-1" {
+			t.Errorf("X-API-Key is %q", key)
+		}
+		if (len(body) > 0) != (r.Header.Get("Content-Type") == "application/json") {
+			t.Errorf("%d bytes of body with Content-Type %q", len(body), r.Header.Get("Content-Type"))
+		}
+		*got = seen{r.Method + " " + r.URL.RequestURI(), string(body), r.Header.Get("Idempotency-Key") != ""}
+		w.Header().Set("Content-Type", "application/json")
+		if answer == "" {
+			w.WriteHeader(http.StatusNoContent)
+		}
+		io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	c, err := client.New(server.URL+"/", client.APIKey("key-1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.CloseIdleConnections)
+	return c, got
+}
+
+func TestCalls(t *testing.T) {
+	at := time.Date(2026, 11, 22, 9, 14, 1, 500e6, time.FixedZone("", 3600))
+	const citizen = `{"citizenId":"ctz_1","applicationDetails":[{"applicationId":"nw","externalRef":"A/1","givenName":"Ada","address":{"postalCode":"N1"}}]}`
+	const subscription = `{"id":"sub_1","applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"active","authType":"token","token":"****cret","tokenName":"X-Key","signingSecret":"whsec_1"}`
+	wantCitizen := client.Citizen{CitizenID: "ctz_1", ApplicationDetails: []client.ApplicationDetails{{
+		ApplicationID: "nw", ExternalRef: "A/1",
+		Details: client.Details{GivenName: "Ada", Address: client.Address{PostalCode: "N1"}},
+	}}}
+	wantSubscription := client.Subscription{
+		ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in",
+		UpdateType: client.EffectivePermission, Status: "active", AuthType: "token", TokenName: "X-Key", SigningSecret: "whsec_1",
+	}
+	change := client.Change{OptionType: client.Option, OptionID: "news", Justification: "consent", State: "GRANTED"}
+	granted := client.Permission{TransactionID: "t1", OptionType: "option", OptionID: "news", State: "GRANTED", ObtainedAt: time.Date(2026, 11, 22, 8, 14, 1, 0, time.UTC)}
+
+	for _, test := range []struct {
+		name   string
+		answer string
+		call   func(context.Context, *client.Client) (any, error)
+		seen   seen
+		want   any
+	}{
+		{
+			"create a citizen", citizen,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateCitizen(ctx, client.NewCitizen{ApplicationID: "nw", ExternalRef: "A/1", Details: client.Details{GivenName: "Ada", Address: client.Address{PostalCode: "N1"}}})
+			},
+			seen{"POST /v1/citizens", `{"applicationId":"nw","externalRef":"A/1","givenName":"Ada","address":{"postalCode":"N1"}}`, true},
+			wantCitizen,
+		},
+		{
+			"read a citizen", citizen,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Citizen(ctx, "ctz/1 ?") },
+			seen{Call: "GET /v1/citizens/ctz%2F1%20%3F"},
+			wantCitizen,
+		},
+		{
+			"read a citizen by reference", citizen,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CitizenByRef(ctx, "nw", "A/1 &b=ü")
+			},
+			seen{Call: "GET /v1/citizens?applicationId=nw&externalRef=A%2F1+%26b%3D%C3%BC"},
+			wantCitizen,
+		},
+		{
+			"change a citizen", citizen,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.UpdateCitizen(ctx, "ctz_1", client.CitizenUpdate{ApplicationID: "nw", Details: client.Details{GivenName: "Ada"}})
+			},
+			seen{"PATCH /v1/citizens/ctz_1", `{"applicationId":"nw","givenName":"Ada"}`, false},
+			wantCitizen,
+		},
+		{
+			"erase a citizen", "",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.DeleteCitizen(ctx, "ctz_1")
+			},
+			seen{Call: "DELETE /v1/citizens/ctz_1"},
+			struct{}{},
+		},
+		{
+			"record a transaction",
+			`{"transactionId":"t1","citizenId":"ctz_1","externalRef":"A/1","recordedAt":"2026-11-22T08:14:02.000Z","obtainedAt":"2026-11-22T08:14:01.500Z",
+			  "changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","validFrom":null,"effective":false,"current":{"optionType":"option","optionId":"news","state":"DENIED"}}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.RecordTransaction(ctx, client.Transaction{ApplicationID: "nw", ExternalRef: "A/1", Changes: []client.Change{change}, ObtainedAt: at, Channel: "checkout"})
+			},
+			seen{"POST /v1/permissions/transactions", `{"applicationId":"nw","externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],"obtainedAt":"2026-11-22T09:14:01.5+01:00","channel":"checkout"}`, true},
+			client.Receipt{
+				TransactionID: "t1", CitizenID: "ctz_1", ExternalRef: "A/1",
+				RecordedAt: time.Date(2026, 11, 22, 8, 14, 2, 0, time.UTC), ObtainedAt: time.Date(2026, 11, 22, 8, 14, 1, 500e6, time.UTC),
+				Changes: []client.ChangeOutcome{{Change: change, Current: &client.Permission{OptionType: "option", OptionID: "news", State: "DENIED"}}},
+			},
+		},
+		{
+			"list transactions", `{"transactions":[{"transactionId":"t1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}]}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Transactions(ctx, client.TransactionsQuery{ApplicationID: "nw", ExternalRef: "A/1", Since: at, Limit: 50, Offset: 100})
+			},
+			seen{Call: "GET /v1/permissions/transactions?applicationId=nw&externalRef=A%2F1&limit=50&offset=100&since=2026-11-22T08%3A14%3A01.5Z"},
+			[]client.RecordedTransaction{{TransactionID: "t1", Changes: []client.Change{change}}},
+		},
+		{
+			"read the effective state", `{"permissions":[{"transactionId":"t1","optionType":"option","optionId":"news","state":"GRANTED","channel":null,"obtainedAt":"2026-11-22T08:14:01Z","validUntil":null},{"optionId":"post","state":null}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Permissions(ctx, client.PermissionsQuery{ApplicationID: "nw", CitizenID: "ctz_1", Expiry: "latest"})
+			},
+			seen{Call: "GET /v1/permissions?applicationId=nw&citizenId=ctz_1&expiry=latest"},
+			client.Permissions{Permissions: []client.Permission{granted, {OptionID: "post"}}},
+		},
+		{
+			"create a subscription", subscription,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateSubscription(ctx, client.Subscription{ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, AuthType: "token", Token: client.SetSecret("s3cret"), TokenName: "X-Key"})
+			},
+			seen{"POST /v1/subscriptions", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","authType":"token","token":"s3cret","tokenName":"X-Key"}`, false},
+			wantSubscription,
+		},
+		{
+			"read a subscription", subscription,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Subscription(ctx, "sub_1") },
+			seen{Call: "GET /v1/subscriptions/sub_1"},
+			wantSubscription,
+		},
+		{
+			"list subscriptions", `{"subscriptions":[` + subscription + `],"total":7}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: "nw", Status: "paused", Limit: 1})
+			},
+			seen{Call: "GET /v1/subscriptions?applicationId=nw&limit=1&status=paused"},
+			client.SubscriptionList{Subscriptions: []client.Subscription{wantSubscription}, Total: 7},
+		},
+		{
+			"write back a subscription that was read", subscription,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret("")}
+				return c.UpdateSubscription(ctx, s.ID, s)
+			},
+			seen{"PUT /v1/subscriptions/sub_1", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"paused","clientSecret":null}`, false},
+			wantSubscription,
+		},
+		{
+			"delete a subscription", "",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.DeleteSubscription(ctx, "sub_1")
+			},
+			seen{Call: "DELETE /v1/subscriptions/sub_1"},
+			struct{}{},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c, got := serve(t, test.answer)
+			answer, err := test.call(t.Context(), c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.seen, *got); diff != "" {
+				t.Errorf("the call (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.want, answer, cmp.Comparer(func(a, b client.Secret) bool { return a == b })); diff != "" {
+				t.Errorf("the answer (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestNewRefusesWhatCannotWork(t *testing.T) {
+	for _, base := range []string{"", "consent.example", "ftp://consent.example", "https://", "https://u:p@consent.example", "https://consent.example?x=1", "https://consent.example#x", "http://[::1"} {
+		if _, err := client.New(base, client.APIKey("k")); err == nil {
+			t.Errorf("base URL %q was taken", base)
+		}
+	}
+	if _, err := client.New("https://consent.example", nil); err == nil {
+		t.Error("no credential was taken")
+	}
+}
+
+func TestSecretsStayOutOfLogs(t *testing.T) {
+	for _, v := range []any{
+		client.APIKey("planted"),
+		client.Credentials{ClientID: "c", ClientSecret: "planted"},
+		client.Subscription{Token: client.SetSecret("planted"), RefreshToken: client.SetSecret("planted"), ClientSecret: client.SetSecret("planted")},
+	} {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
+			if s := fmt.Sprintf(verb, v); strings.Contains(s, "planted") {
+				t.Errorf("%s of %T shows the secret: %s", verb, v, s)
+			}
+		}
+	}
+}
+
+func TestASecretFromTheServerIsNotOne(t *testing.T) {
+	var s client.Subscription
+	if err := json.Unmarshal([]byte(`{"token":"****cret","clientSecret":null}`), &s); err != nil {
+		t.Fatal(err)
+	}
+	b, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "oken\":") || strings.Contains(string(b), "clientSecret") {
+		t.Errorf("would write back %s", b)
+	}
+}

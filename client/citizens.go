@@ -1,0 +1,104 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+)
+
+// Details are the personal details of a citizen. All are optional.
+type Details struct {
+	GivenName        string  `json:"givenName,omitempty"`
+	AdditionalName   string  `json:"additionalName,omitempty"`
+	FamilyName       string  `json:"familyName,omitempty"`
+	OrganisationName string  `json:"organisationName,omitempty"`
+	Email            string  `json:"email,omitempty"`
+	Telephone        string  `json:"telephone,omitempty"`
+	Address          Address `json:"address,omitzero"`
+}
+
+// Address is a postal address.
+type Address struct {
+	StreetAddress       string `json:"streetAddress,omitempty"`
+	StreetAddress2      string `json:"streetAddress2,omitempty"`
+	StreetAddress3      string `json:"streetAddress3,omitempty"`
+	AddressLocality     string `json:"addressLocality,omitempty"`
+	AddressRegion       string `json:"addressRegion,omitempty"`
+	AddressCountry      string `json:"addressCountry,omitempty"`
+	PostalCode          string `json:"postalCode,omitempty"`
+	PostOfficeBoxNumber string `json:"postOfficeBoxNumber,omitempty"`
+}
+
+// NewCitizen is what CreateCitizen takes.
+type NewCitizen struct {
+	ApplicationID string `json:"applicationId"`
+	ExternalRef   string `json:"externalRef"` // your own unique reference, 1 to 100 characters
+	Details
+
+	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
+	// the client makes one up for the repetitions of its own.
+	IdempotencyKey string `json:"-"`
+}
+
+// CitizenUpdate is what UpdateCitizen takes. Details that are empty stay as they
+// are.
+type CitizenUpdate struct {
+	ApplicationID string `json:"applicationId"`
+	Details
+}
+
+// Citizen is a citizen as the server reads it out.
+type Citizen struct {
+	CitizenID          string               `json:"citizenId"`
+	ApplicationDetails []ApplicationDetails `json:"applicationDetails"` // one element
+}
+
+// ApplicationDetails is what one application knows of a citizen.
+type ApplicationDetails struct {
+	ApplicationID string `json:"applicationId"`
+	ExternalRef   string `json:"externalRef"`
+	Details
+}
+
+// CreateCitizen creates a citizen. A reference that exists already is a Problem
+// with status 409.
+func (c *Client) CreateCitizen(ctx context.Context, citizen NewCitizen) (Citizen, error) {
+	var out Citizen
+	err := c.do(ctx, call{
+		method: http.MethodPost, path: "v1/citizens",
+		in: citizen, out: &out, key: idempotencyKey(citizen.IdempotencyKey),
+	})
+	return out, err
+}
+
+// Citizen reads the citizen with that id. One that does not exist, or belongs to
+// another application, is a Problem with status 404.
+func (c *Client) Citizen(ctx context.Context, citizenID string) (Citizen, error) {
+	var out Citizen
+	err := c.do(ctx, call{method: http.MethodGet, path: citizenPath(citizenID), out: &out})
+	return out, err
+}
+
+// CitizenByRef reads the citizen that the application knows by your reference.
+func (c *Client) CitizenByRef(ctx context.Context, applicationID, externalRef string) (Citizen, error) {
+	var out Citizen
+	err := c.do(ctx, call{
+		method: http.MethodGet, path: "v1/citizens",
+		query: values("applicationId", applicationID, "externalRef", externalRef), out: &out,
+	})
+	return out, err
+}
+
+// UpdateCitizen sets the details that update gives.
+func (c *Client) UpdateCitizen(ctx context.Context, citizenID string, update CitizenUpdate) (Citizen, error) {
+	var out Citizen
+	err := c.do(ctx, call{method: http.MethodPatch, path: citizenPath(citizenID), in: update, out: &out})
+	return out, err
+}
+
+// DeleteCitizen erases a citizen for good.
+func (c *Client) DeleteCitizen(ctx context.Context, citizenID string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: citizenPath(citizenID)})
+}
+
+func citizenPath(id string) string { return "v1/citizens/" + url.PathEscape(id) }

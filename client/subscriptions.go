@@ -1,0 +1,134 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+)
+
+// What a subscription sends.
+const (
+	EffectivePermission = "effective-permission" // the citizen's full state on every change
+	ConsentReceipts     = "consent-receipts"     // only what changed
+	CitizenEmails       = "citizen-emails"       // e-mails that are ready to be sent
+)
+
+// Secret is a value that can be written but is never read back. The zero Secret
+// leaves the stored one as it is.
+type Secret struct {
+	set   bool
+	value string
+}
+
+// SetSecret gives a Secret that stores value; an empty value removes the stored
+// one.
+func SetSecret(value string) Secret { return Secret{set: true, value: value} }
+
+// MarshalJSON writes the value, or null to remove it.
+func (s Secret) MarshalJSON() ([]byte, error) {
+	if s.value == "" {
+		return []byte("null"), nil
+	}
+	return json.Marshal(s.value)
+}
+
+// UnmarshalJSON takes nothing: whatever a server says of a secret is not the
+// secret, and must not be written back.
+func (s *Secret) UnmarshalJSON([]byte) error { return nil }
+
+// String keeps the value out of logs.
+func (s Secret) String() string { return "[secret]" }
+
+// GoString keeps the value out of logs.
+func (s Secret) GoString() string { return s.String() }
+
+// Subscription is a webhook registration. One that was read can be changed and
+// written back; its secrets then stay as they are.
+type Subscription struct {
+	ID            string `json:"id,omitempty"` // given by the server
+	ApplicationID string `json:"applicationId"`
+	Name          string `json:"name"`
+	URL           string `json:"url"`
+	UpdateType    string `json:"updateType"`
+	Status        string `json:"status,omitempty"` // active (where empty) or paused; changes made while paused are not sent
+
+	AuthType      string `json:"authType,omitempty"` // none or token
+	Token         Secret `json:"token,omitzero"`
+	TokenLocation string `json:"tokenLocation,omitempty"` // header or query
+	TokenName     string `json:"tokenName,omitempty"`     // where empty: Authorization, as a bearer token
+
+	RefreshToken Secret `json:"refreshToken,omitzero"`
+	RefreshURL   string `json:"refreshUrl,omitempty"`
+	ClientID     string `json:"clientId,omitempty"`
+	ClientSecret Secret `json:"clientSecret,omitzero"`
+
+	// SigningSecret, in the form whsec_…, is made by the server where it is not
+	// given, and answered by CreateSubscription alone.
+	SigningSecret string `json:"signingSecret,omitempty"`
+	// IgnoreClients lists clients whose own changes are not sent back to them.
+	IgnoreClients       []string `json:"ignoreClients,omitempty"`
+	OnlyOnStateChange   bool     `json:"onlyOnStateChange,omitempty"`
+	IncludeCitizenToken bool     `json:"includeCitizenToken,omitempty"`
+	RetryPolicy         string   `json:"retryPolicy,omitempty"`
+	StrictOrder         bool     `json:"strictOrder,omitempty"`
+}
+
+// SubscriptionsQuery selects subscriptions of one application.
+type SubscriptionsQuery struct {
+	ApplicationID string
+	Status        string // active or paused; empty for both
+	UpdateType    string // empty for all
+	Limit, Offset int    // Limit 1 to 100; zero means 20
+}
+
+// SubscriptionList is one page of subscriptions. Total counts all that match.
+type SubscriptionList struct {
+	Subscriptions []Subscription `json:"subscriptions"`
+	Total         int            `json:"total"`
+}
+
+// CreateSubscription registers a webhook. The answer holds the signing secret,
+// which is never shown again; therefore the client does not repeat this call by
+// itself.
+func (c *Client) CreateSubscription(ctx context.Context, subscription Subscription) (Subscription, error) {
+	var out Subscription
+	err := c.do(ctx, call{method: http.MethodPost, path: "v1/subscriptions", in: subscription, out: &out})
+	return out, err
+}
+
+// Subscription reads one subscription, without its secrets.
+func (c *Client) Subscription(ctx context.Context, id string) (Subscription, error) {
+	var out Subscription
+	err := c.do(ctx, call{method: http.MethodGet, path: subscriptionPath(id), out: &out})
+	return out, err
+}
+
+// Subscriptions lists subscriptions, without their secrets.
+func (c *Client) Subscriptions(ctx context.Context, q SubscriptionsQuery) (SubscriptionList, error) {
+	var out SubscriptionList
+	err := c.do(ctx, call{
+		method: http.MethodGet, path: "v1/subscriptions",
+		query: values(
+			"applicationId", q.ApplicationID, "status", q.Status, "updateType", q.UpdateType,
+			"limit", number(q.Limit), "offset", number(q.Offset)),
+		out: &out,
+	})
+	return out, err
+}
+
+// UpdateSubscription replaces the settings of the subscription with that id.
+// Secrets that are not set stay as they are.
+func (c *Client) UpdateSubscription(ctx context.Context, id string, subscription Subscription) (Subscription, error) {
+	subscription.ID = ""
+	var out Subscription
+	err := c.do(ctx, call{method: http.MethodPut, path: subscriptionPath(id), in: subscription, out: &out})
+	return out, err
+}
+
+// DeleteSubscription ends the subscription and whatever still waited for it.
+func (c *Client) DeleteSubscription(ctx context.Context, id string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: subscriptionPath(id)})
+}
+
+func subscriptionPath(id string) string { return "v1/subscriptions/" + url.PathEscape(id) }

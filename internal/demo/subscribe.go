@@ -1,0 +1,25 @@
+package demo
+
+import (
+	"context"
+
+	"github.com/opencpm/opencpm/client"
+)
+
+// Subscribe points the webhook of that name at a URL; the first time it is
+// created.
+func Subscribe(ctx context.Context, c *client.Client, applicationID, name, url string) error {
+	list, err := c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: applicationID, Limit: 100})
+	if err != nil {
+		return err
+	}
+	for _, s := range list.Subscriptions {
+		if s.Name == name {
+			s.URL = url
+			_, err := c.UpdateSubscription(ctx, s.ID, s)
+			return err
+		}
+	}
+	_, err = c.CreateSubscription(ctx, client.Subscription{ApplicationID: applicationID, Name: name, URL: url, UpdateType: client.EffectivePermission})
+	return err
+}

@@ -1,0 +1,206 @@
+package e2e_test
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencpm/opencpm/test/harness"
+)
+
+// public are the operations that need no credential. Everything else in the document is tested to need one.
+var public = []string{
+	"POST /oauth/token", "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /openapi.yaml", "GET /docs",
+}
+
+var parameter = regexp.MustCompile(`([^/]+)/\{[^}]+\}`)
+
+// An operation of the document, made callable.
+type operation struct {
+	name   string // method and path as in the document
+	method string
+	target string
+	body   any
+	little string // a scope that does not cover it
+}
+
+// operations makes one right call of every operation in the document that needs a credential. Where the document has
+// something new this fails until the call is described here, so that no route escapes the table.
+func operations(t *testing.T, w *world, serial int) []operation {
+	t.Helper()
+	ref := fmt.Sprint("auth-", serial)
+	examples := map[string]string{
+		"citizens":      w.citizen(t, ref),
+		"transactions":  w.record(t, ref, change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId"),
+		"subscriptions": w.subscribe(t, "https://receiver.example.com/", object{"status": "paused"}).text(t, "id"),
+	}
+	parameters := map[string]string{"applicationId": w.id, "externalRef": ref}
+	granted := w.transaction(ref, []object{change("newsletter-email", "consent", "GRANTED")})
+	hook := w.subscription("https://receiver.example.com/", object{"status": "paused"})
+	bodies := map[string]any{
+		"POST /v1/citizens":                 object{"applicationId": w.id, "externalRef": ref + "-new"},
+		"PATCH /v1/citizens/{}":             object{"applicationId": w.id, "givenName": "X"},
+		"POST /v1/permissions/transactions": granted,
+		"POST /v1/subscriptions":            hook,
+		"PUT /v1/subscriptions/{}":          hook,
+		"PATCH /v1/subscriptions/{}":        object{"name": "renamed"},
+	}
+
+	var list []operation
+	for path, item := range w.api.contract.doc.Paths.Map() {
+		for method, op := range item.Operations() {
+			name := method + " " + path
+			if slices.Contains(public, name) {
+				continue
+			}
+			o := operation{name: name, method: method, little: "webhooks:manage"}
+			if strings.HasPrefix(path, "/v1/subscriptions") {
+				o.little = "citizens:read"
+			}
+			o.target = parameter.ReplaceAllStringFunc(path, func(s string) string {
+				collection := parameter.FindStringSubmatch(s)[1]
+				if examples[collection] == "" {
+					t.Errorf("%s: tell the table an id in %s", name, collection)
+				}
+				return collection + "/" + examples[collection]
+			})
+			var pairs []string
+			for _, p := range slices.Concat(item.Parameters, op.Parameters) {
+				if p.Value.In != "query" {
+					continue
+				}
+				value, known := parameters[p.Value.Name]
+				if known {
+					pairs = append(pairs, p.Value.Name, value)
+				} else if p.Value.Required {
+					t.Errorf("%s: tell the table a value of the parameter %s", name, p.Value.Name)
+				}
+			}
+			if len(pairs) > 0 {
+				o.target = query(o.target, pairs...)
+			}
+			if op.RequestBody != nil {
+				if o.body = bodies[method+" "+parameter.ReplaceAllString(path, "$1/{}")]; o.body == nil {
+					t.Errorf("%s: tell the table a right body", name)
+				}
+			}
+			list = append(list, o)
+		}
+	}
+	// What deletes comes last: the calls before it need what it takes away.
+	slices.SortFunc(list, func(a, b operation) int {
+		return strings.Compare(fmt.Sprint(a.method == "DELETE", a.name), fmt.Sprint(b.method == "DELETE", b.name))
+	})
+	return list
+}
+
+func TestAuthorisationOfEveryRoute(t *testing.T) {
+	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
+		a := newApplication(t, s, "", northwind)
+		other := newApplication(t, s, "", bases)
+		keys := map[string]string{}
+		for _, scope := range []string{"webhooks:manage", "citizens:read"} {
+			keys[scope] = newAPIKey(t, s, a.id, "--scope", scope)
+		}
+		whole := newAPIKey(t, s, a.id)
+		server := s.Serve(t)
+		w := &world{application: a, server: server, api: connect(t, server, a.clientID, a.clientSecret)}
+		nobody := anonymous(t, server)
+		little := map[string]*client{} // by the one scope it has
+		for scope, key := range keys {
+			little[scope] = nobody.with("X-API-Key", key)
+		}
+		expiring := newAPIKey(t, s, a.id, "--expires", time.Now().Add(2*time.Second).Format(time.RFC3339))
+		expired := nobody.with("X-API-Key", expiring)
+		token := strings.TrimPrefix(w.api.header.Get("Authorization"), "Bearer ")
+
+		strangers := map[string]*client{
+			"no credential":              nobody,
+			"wrong key":                  nobody.with("X-API-Key", "wrong"),
+			"wrong key of the same form": nobody.with("X-API-Key", neighbour(whole)),
+			"key cut short":              nobody.with("X-API-Key", whole[:len(whole)-1]),
+			"empty key":                  nobody.with("X-API-Key", ""),
+			"client secret as a key":     nobody.with("X-API-Key", a.clientSecret),
+			"wrong token":                nobody.with("Authorization", "Bearer wrong"),
+			"wrong token of that form":   nobody.with("Authorization", "Bearer "+neighbour(token)),
+			"client secret as a token":   nobody.with("Authorization", "Bearer "+a.clientSecret),
+			"no scheme":                  nobody.with("Authorization", token),
+			"other scheme":               nobody.with("Authorization", "Basic b3BlbjpzZXNhbWU="),
+			"token as Basic":             nobody.with("Authorization", "Basic "+token),
+			"scheme alone":               nobody.with("Authorization", "Bearer"),
+			"colon alone":                nobody.with("Authorization", "Bearer:"),
+			"two tokens":                 nobody.with("Authorization", "Bearer "+token+" "+token),
+			"long token":                 nobody.with("Authorization", "Bearer "+long(10_000)),
+			"forged JWT":                 nobody.with("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."),
+			"expired key":                expired,
+		}
+		eventually(t, harness.Patience, "the key has expired", func() bool {
+			return expired.do(t, "GET", w.subscriptions(), nil).status == 401
+		})
+
+		foreign := connect(t, server, other.clientID, other.clientSecret)
+		calls := operations(t, w, 1)
+		for _, call := range []string{
+			"POST /v1/citizens", "GET /v1/citizens", "POST /v1/permissions/transactions", "GET /v1/permissions/transactions",
+			"GET /v1/permissions", "POST /v1/subscriptions", "GET /v1/subscriptions",
+		} {
+			if !slices.ContainsFunc(calls, func(o operation) bool { return o.name == call }) {
+				t.Errorf("the document lacks %s", call)
+			}
+		}
+		for _, call := range calls {
+			t.Run(call.name, func(t *testing.T) {
+				for _, who := range slices.Sorted(maps.Keys(strangers)) {
+					if got := strangers[who].do(t, call.method, call.target, call.body).status; got != 401 {
+						t.Errorf("%s: %d, want 401", who, got)
+					}
+				}
+				// A body that is wrong tells a stranger nothing more.
+				if got := nobody.do(t, call.method, call.target, "{").status; got != 401 && call.body != nil {
+					t.Errorf("no credential and a broken body: %d, want 401", got)
+				}
+				if got := foreign.do(t, call.method, call.target, call.body).status; got != 404 {
+					t.Errorf("another application's credential: %d, want 404", got)
+				}
+				if got := little[call.little].do(t, call.method, call.target, call.body).status; got != 403 {
+					t.Errorf("scope %s alone: %d, want 403", call.little, got)
+				}
+				// The same call is right from the right client, so that the refusals above mean something.
+				if a := w.api.do(t, call.method, call.target, call.body); a.status >= 300 {
+					t.Errorf("the right credential: %d %s", a.status, a.raw)
+				}
+			})
+		}
+
+		t.Run("a key with every scope", func(t *testing.T) {
+			for _, call := range operations(t, w, 2) {
+				if a := nobody.with("X-API-Key", whole).do(t, call.method, call.target, call.body); a.status >= 300 {
+					t.Errorf("%s: %d %s", call.name, a.status, a.raw)
+				}
+			}
+		})
+
+		t.Run("scopes that suffice", func(t *testing.T) {
+			id := w.citizen(t, "scopes")
+			little["citizens:read"].do(t, "GET", "/v1/citizens/"+id, nil).want(t, 200)
+			little["citizens:read"].do(t, "DELETE", "/v1/citizens/"+id, nil).want(t, 403)
+			little["webhooks:manage"].do(t, "GET", w.subscriptions(), nil).want(t, 200)
+			little["webhooks:manage"].do(t, "POST", "/v1/subscriptions", w.subscription("https://receiver.example.com/", object{"status": "paused"})).want(t, 200, 201)
+		})
+
+		t.Run("what is public", func(t *testing.T) {
+			for _, name := range public {
+				method, path, _ := strings.Cut(name, " ")
+				if method == "GET" {
+					if status, body := nobody.glance(t, path); status != 200 {
+						t.Errorf("%s: %d %s", name, status, body)
+					}
+				}
+			}
+		})
+	})
+}

@@ -1,0 +1,122 @@
+package e2e_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencpm/opencpm/test/harness"
+)
+
+func TestApplicationsAreIsolated(t *testing.T) {
+	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
+		receiver := harness.NewReceiver(t)
+		a := start(t, s, northwind, impatient...)
+		theirs := newApplication(t, s, "", bases)
+		b := &world{application: theirs, server: a.server, api: connect(t, a.server, theirs.clientID, theirs.clientSecret)}
+
+		// Both know a citizen by the same reference, and each has a webhook.
+		idA, idB := a.citizen(t, "shared", arthur), b.citizen(t, "shared")
+		if idA == idB {
+			t.Fatal("two applications share a citizen")
+		}
+		subA := a.subscribe(t, receiver.URL+"/a").text(t, "id")
+		b.subscribe(t, receiver.URL+"/b")
+		a.record(t, "shared", change("newsletter-email", "consent", "GRANTED"))
+		b.record(t, "shared", change("any", "consent", "DENIED"))
+		receiver.AwaitCount(t, "shared", 2)
+
+		snapshot := func() map[string]any {
+			all := map[string]any{}
+			for _, target := range []string{
+				"/v1/citizens/" + idA, a.permissionsOf("shared"), "/v1/subscriptions/" + subA, a.subscriptions(),
+				query("/v1/permissions/transactions", "applicationId", a.id),
+			} {
+				_, all[target] = a.api.glance(t, target)
+			}
+			return all
+		}
+		before := snapshot()
+
+		// B asks for what is A's, and for what nobody has: the answers must be the same, or existence leaks.
+		const nobody = "no-such-application"
+		unknownID, unknownSub := neighbour(idA), neighbour(subA)
+		inApp := func(body object, app string) object { return with(body, "applicationId", app) }
+		granted := a.transaction("newcomer", []object{change("newsletter-email", "consent", "GRANTED")})
+		newcomer := object{"applicationId": a.id, "externalRef": "newcomer"}
+		hook := a.subscription(receiver.URL + "/spy")
+		for _, c := range []struct {
+			method, target, nowhere string
+			body, nobodys           object
+		}{
+			{"GET", "/v1/citizens/" + idA, "/v1/citizens/" + unknownID, nil, nil},
+			{"PATCH", "/v1/citizens/" + idA, "/v1/citizens/" + unknownID, object{"givenName": "X"}, object{"givenName": "X"}},
+			{"DELETE", "/v1/citizens/" + idA, "/v1/citizens/" + unknownID, nil, nil},
+			{"GET", a.citizenByRef("shared"), query("/v1/citizens", "applicationId", nobody, "externalRef", "shared"), nil, nil},
+			{"GET", a.permissionsOf("shared"), query("/v1/permissions", "applicationId", nobody, "externalRef", "shared"), nil, nil},
+			{"GET", query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/permissions/transactions", "applicationId", nobody), nil, nil},
+			{"POST", "/v1/citizens", "/v1/citizens", newcomer, inApp(newcomer, nobody)},
+			{"POST", "/v1/permissions/transactions", "/v1/permissions/transactions", granted, inApp(granted, nobody)},
+			{"GET", a.subscriptions(), query("/v1/subscriptions", "applicationId", nobody), nil, nil},
+			{"POST", "/v1/subscriptions", "/v1/subscriptions", hook, inApp(hook, nobody)},
+			{"GET", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},
+			{"PUT", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, hook, hook},
+			{"PATCH", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, object{"status": "paused"}, object{"status": "paused"}},
+			{"DELETE", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},
+		} {
+			problem := func(target string, body object) object {
+				var payload any
+				if body != nil {
+					payload = body
+				}
+				p := b.api.do(t, c.method, target, payload).want(t, 404)
+				return object{"type": p.at("type"), "title": p.at("title"), "detail": p.at("detail"), "errors": p.at("errors")}
+			}
+			if diff := cmp.Diff(problem(c.nowhere, c.nobodys), problem(c.target, c.body)); diff != "" {
+				t.Errorf("%s %s: what exists elsewhere is told from what does not (-nowhere +elsewhere):\n%s", c.method, c.target, diff)
+			}
+		}
+
+		// Their citizen in our application, their option in our catalogue.
+		body := b.transaction("", []object{change("any", "consent", "GRANTED")}, object{"citizenId": idA})
+		delete(body, "externalRef")
+		b.api.do(t, "POST", "/v1/permissions/transactions", body).want(t, 404, 422)
+		body = b.transaction("shared", []object{change("newsletter-email", "consent", "GRANTED")})
+		b.api.do(t, "POST", "/v1/permissions/transactions", body).refused(t, 422, "optionId")
+		b.api.do(t, "GET", query("/v1/permissions", "applicationId", b.id, "citizenId", idA), nil).want(t, 404)
+
+		if diff := cmp.Diff(before, snapshot()); diff != "" {
+			t.Errorf("B changed something of A:\n%s", diff)
+		}
+		a.api.do(t, "GET", a.citizenByRef("newcomer"), nil).want(t, 404)
+		if diff := cmp.Diff(map[string]string{"any": "consent DENIED"}, b.states(t, "shared")); diff != "" {
+			t.Error(diff)
+		}
+
+		// Each webhook has heard of its own citizen only.
+		for _, m := range receiver.Messages() {
+			if want := map[string]string{"/a": a.id, "/b": b.id}[m.Path]; m.ApplicationID != want || strings.Contains(string(m.Raw), map[string]string{"/a": idB, "/b": idA}[m.Path]) {
+				t.Errorf("%s heard %s", m.Path, m.Raw)
+			}
+		}
+		if n := len(receiver.Messages()); n != 2 {
+			t.Errorf("%d messages, want one for each application", n)
+		}
+
+		// A credential may be bound to both.
+		id, secret := newClient(t, s, a.id, "--application", b.id)
+		var both *client
+		eventually(t, harness.Patience, "the new client is known", func() bool {
+			status := anonymous(t, a.server).do(t, "POST", "/oauth/token", object{
+				"grant_type": "client_credentials", "client_id": id, "client_secret": secret,
+			}).status
+			if status == 200 {
+				both = connect(t, a.server, id, secret)
+			}
+			return status == 200
+		})
+		both.do(t, "GET", a.permissionsOf("shared"), nil).want(t, 200)
+		both.do(t, "GET", b.permissionsOf("shared"), nil).want(t, 200)
+	})
+}
