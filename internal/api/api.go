@@ -1,0 +1,218 @@
+// Package api is the HTTP API: it turns requests into calls of package core and
+// their outcomes into JSON, and publishes the OpenAPI document of exactly what it
+// does, generated from the types that it reads and writes.
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/identity"
+)
+
+// Options are what the API is made of.
+type Options struct {
+	Core     *core.Service
+	Identity *identity.Service
+
+	// BaseURL is where clients reach the API; the document names it. Empty means the
+	// host that serves the document.
+	BaseURL string
+	// Version is the version of the program, for the document.
+	Version string
+
+	// Health, Ready and Metrics answer /healthz, /readyz and /metrics; nil means 404.
+	Health, Ready, Metrics http.Handler
+	// Pages answers every path that is none of the API's; nil means 404.
+	Pages http.Handler
+	// Middleware stands around every call, the first one outermost. It gets requests
+	// whose paths are clean and passes on the request that is routed, so that it can
+	// read the route from it afterwards.
+	Middleware []func(http.Handler) http.Handler
+
+	// RateLimit is how many calls a second one credential may make; 0 means no limit.
+	RateLimit float64
+	// TokenAudience is the audience that a token request must name; empty means that
+	// any is accepted, or none.
+	TokenAudience string
+
+	// Log receives failures that are ours; nil means slog.Default.
+	Log *slog.Logger
+}
+
+// server is the API at work.
+type server struct {
+	Options
+	huma        huma.API
+	mux         *http.ServeMux
+	credentials *limiter // nil without a limit
+	public      *limiter
+}
+
+// New returns the handler of the API.
+func New(o Options) http.Handler {
+	configureHuma()
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	o.BaseURL = strings.TrimRight(o.BaseURL, "/")
+	s := &server{Options: o, mux: http.NewServeMux(), public: newLimiter(publicRate)}
+	if o.RateLimit > 0 {
+		s.credentials = newLimiter(o.RateLimit)
+	}
+	s.huma = humago.New(s.mux, s.config())
+	s.routes()
+	s.serveDocument()
+
+	var h http.Handler = s.mux
+	for i := range o.Middleware {
+		h = o.Middleware[len(o.Middleware)-1-i](h)
+	}
+	return timely(clean(h))
+}
+
+// public marks a call that needs no credential.
+const public consent.Scope = ""
+
+// routes is the whole of the API: what is called, the operation's name in the
+// document, the scope that the caller needs, and who answers.
+func (s *server) routes() {
+	route(s, "POST   /oauth/token", "createAccessToken", public, s.createAccessToken)
+
+	route(s, "POST   /v1/citizens", "createCitizen", consent.CitizensWrite, s.createCitizen)
+	route(s, "GET    /v1/citizens", "findCitizen", consent.CitizensRead, s.findCitizen)
+	route(s, "GET    /v1/citizens/{citizenId}", "getCitizen", consent.CitizensRead, s.getCitizen)
+	route(s, "PATCH  /v1/citizens/{citizenId}", "changeCitizen", consent.CitizensWrite, s.changeCitizen)
+	route(s, "DELETE /v1/citizens/{citizenId}", "eraseCitizen", consent.CitizensWrite, s.eraseCitizen)
+
+	route(s, "POST   /v1/permissions/transactions", "recordTransaction", consent.ConsentWrite, s.recordTransaction)
+	route(s, "GET    /v1/permissions/transactions", "listTransactions", consent.ConsentRead, s.listTransactions)
+	route(s, "GET    /v1/permissions", "getPermissions", consent.ConsentRead, s.getPermissions)
+
+	route(s, "POST   /v1/subscriptions", "createSubscription", consent.WebhooksManage, s.createSubscription)
+	route(s, "GET    /v1/subscriptions", "listSubscriptions", consent.WebhooksManage, s.listSubscriptions)
+	route(s, "GET    /v1/subscriptions/{id}", "getSubscription", consent.WebhooksManage, s.getSubscription)
+	route(s, "PUT    /v1/subscriptions/{id}", "replaceSubscription", consent.WebhooksManage, s.replaceSubscription)
+	route(s, "PATCH  /v1/subscriptions/{id}", "changeSubscription", consent.WebhooksManage, s.changeSubscription)
+	route(s, "DELETE /v1/subscriptions/{id}", "deleteSubscription", consent.WebhooksManage, s.deleteSubscription)
+
+	s.handedIn("/healthz", "live", s.Health)
+	s.handedIn("/readyz", "ready", s.Ready)
+	s.handedIn("/metrics", "metrics", s.Metrics)
+	s.mux.HandleFunc("/", s.unmatched)
+}
+
+// nothing is the answer of a call that has nothing to say: 204.
+type nothing struct{}
+
+type answer[O any] struct{ Body O }
+
+// route adds one call: it documents it and lets handle answer it. handle gets
+// requests that keep to the document, from a caller who has the scope.
+func route[I, O any](s *server, pattern, id string, scope consent.Scope, handle func(context.Context, core.Actor, *I) (O, error)) {
+	method, at, _ := strings.Cut(pattern, " ")
+	op := s.operation(id, method, strings.TrimSpace(at), scope)
+	request, hasBody := any(new(I)).(documented)
+	if hasBody {
+		op.Errors = append(op.Errors, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity)
+	}
+	if _, none := any(*new(O)).(nothing); none {
+		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*struct{}, error) {
+			_, err := handle(ctx, callOf(ctx).actor, in)
+			return nil, err
+		})
+	} else {
+		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*answer[O], error) {
+			out, err := handle(ctx, callOf(ctx).actor, in)
+			return &answer[O]{out}, err
+		})
+	}
+	if hasBody {
+		// Only now, or huma would read the body by rules of its own.
+		s.registered(method, op.Path).RequestBody = s.documentBody(id, request)
+	}
+}
+
+// registered gives the operation of the document that answers a call.
+func (s *server) registered(method, at string) *huma.Operation {
+	item := s.huma.OpenAPI().Paths[at]
+	switch method {
+	case http.MethodPost:
+		return item.Post
+	case http.MethodPut:
+		return item.Put
+	case http.MethodPatch:
+		return item.Patch
+	}
+	return item.Get
+}
+
+// handedIn adds a call that another package answers.
+func (s *server) handedIn(at, id string, h http.Handler) {
+	if h == nil {
+		return
+	}
+	s.mux.Handle("GET "+at, h)
+	op := s.operation(id, http.MethodGet, at, public)
+	op.Responses = map[string]*huma.Response{"200": {Description: "What was asked for"}}
+	s.huma.OpenAPI().AddOperation(&op)
+}
+
+// unmatched answers what no route does.
+func (s *server) unmatched(w http.ResponseWriter, r *http.Request) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+		if _, pattern := s.mux.Handler(&http.Request{Method: method, Host: r.Host, URL: r.URL}); pattern != "/" {
+			allowed = append(allowed, method)
+		}
+	}
+	switch {
+	case allowed != nil:
+		w.Header().Set("Allow", strings.Join(allowed, ", "))
+		write(w, r, refusal{http.StatusMethodNotAllowed, "This path does not answer the method; see the Allow header."})
+	case s.Pages != nil:
+		s.Pages.ServeHTTP(w, r)
+	default:
+		write(w, r, consent.Errorf(consent.NotFound, "There is nothing at this path."))
+	}
+}
+
+// timely bounds the time in which the body of a request must have arrived, even of
+// one that is refused unread: net/http reads what is left of a body before it
+// sends the answer.
+func timely(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // fails in tests only, which have no connection
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// clean answers a path with doubled slashes, dots or a slash at its end as if it
+// were clean: clients in the field send //v1/consent-state and follow no redirect.
+// It works on the escaped form, so that an escaped slash stays within its segment.
+func clean(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		if cleaned := path.Clean("/" + escaped); cleaned != escaped {
+			cleanURL := *r.URL
+			cleanURL.RawPath = cleaned
+			cleanURL.Path, _ = url.PathUnescape(cleaned) // EscapedPath gives valid escapes only
+			r2 := *r
+			r2.URL = &cleanURL
+			r = &r2
+		}
+		next.ServeHTTP(w, r)
+	})
+}

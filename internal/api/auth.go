@@ -1,0 +1,156 @@
+package api
+
+import (
+	"context"
+	"math"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"golang.org/x/time/rate"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+)
+
+// call is what is known of a call while it is answered.
+type call struct {
+	server *server
+	actor  core.Actor // the zero Actor on a public call
+}
+
+type callKey struct{}
+
+func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
+
+type humaContext huma.Context
+
+// jsonOnly hides from huma what the caller accepts. We answer JSON whatever that
+// is, and huma's reading of a malformed list panics.
+type jsonOnly struct{ humaContext }
+
+// Header gives a field of the request.
+func (c jsonOnly) Header(name string) string {
+	if name == "Accept" {
+		return ""
+	}
+	return c.humaContext.Header(name)
+}
+
+// admit stands before every operation: it lets in who has the scope, within their
+// rate. To a public operation it lets everybody in, within the rate of their
+// address.
+func (s *server) admit(scope consent.Scope) func(huma.Context, func(huma.Context)) {
+	return func(hc huma.Context, next func(huma.Context)) {
+		hc = huma.WithValue(jsonOnly{hc}, callKey{}, call{server: s})
+		hc.SetHeader("Cache-Control", "no-store") // every answer is about a person, or a secret
+		actor, err := s.identify(hc, scope)
+		if u := hc.URL(); err == nil {
+			if _, malformed := url.ParseQuery(u.RawQuery); malformed != nil {
+				err = consent.Errorf(consent.Malformed, "The query of the URL cannot be read.")
+			}
+		}
+		if err != nil {
+			_ = huma.WriteErr(s.huma, hc, 0, "", err) // a client that went away is no one's concern
+			return
+		}
+		next(huma.WithValue(hc, callKey{}, call{s, actor}))
+	}
+}
+
+func (s *server) identify(hc huma.Context, scope consent.Scope) (core.Actor, error) {
+	if scope == public {
+		address, _, err := net.SplitHostPort(hc.RemoteAddr())
+		if err != nil {
+			address = hc.RemoteAddr()
+		}
+		return core.Actor{}, s.public.take(address)
+	}
+	actor, err := s.authenticate(hc)
+	if err != nil {
+		return core.Actor{}, err
+	}
+	if err := s.credentials.take(actor.ID); err != nil {
+		return core.Actor{}, err
+	}
+	if !slices.Contains(actor.Scopes, scope) {
+		return core.Actor{}, consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)
+	}
+	return actor, nil
+}
+
+func (s *server) authenticate(hc huma.Context) (core.Actor, error) {
+	if key := hc.Header("X-API-Key"); key != "" {
+		return s.Identity.ByAPIKey(hc.Context(), key)
+	}
+	return s.Identity.ByAccessToken(hc.Context(), bearer(hc.Header("Authorization")))
+}
+
+// bearer gives the token of an Authorization header, empty where there is none.
+// Clients in the field write "Bearer: token" as well.
+func bearer(header string) string {
+	const scheme = "bearer"
+	if len(header) <= len(scheme) || !strings.EqualFold(header[:len(scheme)], scheme) || !strings.ContainsAny(header[len(scheme):len(scheme)+1], " :") {
+		return ""
+	}
+	return strings.TrimSpace(strings.TrimLeft(header[len(scheme):], " :"))
+}
+
+// publicRate is how many public calls a second one address may make: far more than
+// a client that keeps its token needs, even where many share an address, and
+// little enough that nobody can keep the database busy without a credential.
+const publicRate = 100
+
+// maxCallers bounds the callers that a limiter remembers.
+const maxCallers = 10_000
+
+// limiter allows each caller a number of calls a second, and as many at once.
+type limiter struct {
+	rate    float64
+	mu      sync.Mutex
+	callers map[string]*rate.Limiter
+}
+
+func newLimiter(perSecond float64) *limiter {
+	return &limiter{rate: perSecond, callers: map[string]*rate.Limiter{}}
+}
+
+// take counts a call, and refuses it where it is one too many. The nil limiter
+// allows everything.
+func (l *limiter) take(caller string) error {
+	if l == nil {
+		return nil
+	}
+	reservation := l.of(caller).Reserve()
+	wait := reservation.Delay()
+	if wait == 0 {
+		return nil
+	}
+	reservation.Cancel()
+	return &consent.Error{Kind: consent.Throttled, Message: "Too many calls; nothing was changed.", RetryAfter: wait}
+}
+
+func (l *limiter) of(caller string) *rate.Limiter {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	burst := int(math.Ceil(l.rate))
+	if len(l.callers) >= maxCallers {
+		now := time.Now()
+		for name, known := range l.callers {
+			if known.TokensAt(now) >= float64(burst) { // as good as new
+				delete(l.callers, name)
+			}
+		}
+	}
+	if len(l.callers) >= maxCallers {
+		clear(l.callers)
+	}
+	if l.callers[caller] == nil {
+		l.callers[caller] = rate.NewLimiter(rate.Limit(l.rate), burst)
+	}
+	return l.callers[caller]
+}

@@ -1,0 +1,243 @@
+package api_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/getkin/kin-openapi/openapi3"
+
+	"github.com/opencpm/opencpm/internal/api"
+)
+
+// grant is a transaction that is accepted.
+const grant = `{"applicationId": "northwind", "externalRef": "CUST-1", "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}]}`
+
+func TestBodiesThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	for name, body := range map[string]string{
+		"empty":               "",
+		"not JSON":            "secret",
+		"cut short":           grant[:len(grant)-1],
+		"followed by more":    grant + "{}",
+		"not UTF-8":           strings.Replace(grant, "CUST-1", "CUST-\xff", 1),
+		"half a surrogate":    strings.Replace(grant, "CUST-1", `CUST-\ud800`, 1),
+		"a name twice":        strings.Replace(grant, "{", `{"externalRef": "CUST-2", `, 1),
+		"a name twice within": strings.Replace(grant, `"state"`, `"state": "DENIED", "state"`, 1),
+		"far too deep":        strings.Repeat("[", 500_000),
+		"deep in the unknown": strings.Replace(grant, "{", `{"x": `+strings.Repeat("[", 20_000)+strings.Repeat("]", 20_000)+`, `, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := w.in(t).refused(http.StatusBadRequest, "POST", "/v1/permissions/transactions", body)
+			if strings.Contains(a.text, "CUST") || strings.Contains(a.text, "secret") {
+				t.Errorf("the answer repeats what was sent: %s", a.text)
+			}
+		})
+	}
+	for _, body := range []string{"[]", "5", `"x"`, "null", "true"} {
+		w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions", body, "body")
+	}
+	if all := w.everything(); strings.Contains(all, "CUST") {
+		t.Errorf("something was recorded: %s", all)
+	}
+}
+
+func TestMediaTypes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	for mediaType, status := range map[string]int{
+		"application/json": 200, "application/json; charset=utf-8": 200, "APPLICATION/JSON": 200, "application/merge-patch+json": 200, "": 200,
+		"text/plain": 415, "application/x-www-form-urlencoded": 415, "application/xml": 415, "multipart/form-data; boundary=x": 415, "nonsense": 415, ";": 415,
+	} {
+		a := w.send("POST", "/v1/permissions/transactions", grant, "Content-Type: "+mediaType)
+		if a.StatusCode != status {
+			t.Errorf("%q is answered with %d, not %d: %s", mediaType, a.StatusCode, status, a.text)
+		}
+	}
+}
+
+func TestSizeOfBodies(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	const limit = 1 << 20
+	full := grant + strings.Repeat(" ", limit-len(grant))
+	w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", full)
+	w.refused(http.StatusRequestEntityTooLarge, "POST", "/v1/permissions/transactions", full+" ")
+}
+
+func TestRequestsAreReadWithForbearance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	if _, err := w.core.CreateApplication(t.Context(), "42", "Numbered"); err != nil {
+		t.Fatal(err)
+	}
+	number, err := w.core.Number(t.Context(), "42")
+	if err != nil || number == 0 {
+		t.Fatal(err)
+	}
+	for name, body := range map[string]string{
+		"unknown fields":        strings.Replace(grant, "{", `{"unknown": {"a": [1e9999]}, "Changes": 5, "EXTERNALREF": "other", `, 1),
+		"null for the optional": strings.Replace(grant, "{", `{"citizenId": null, "obtainedAt": null, "channel": null, "privacyPolicyRef": null, "recordedBy": null, `, 1),
+		"null in a change":      strings.Replace(grant, `"state"`, `"optionType": null, "validFrom": null, "validUntil": null, "state"`, 1),
+		"one change":            `{"applicationId": "northwind", "externalRef": "CUST-1", "changes": {"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}}`,
+		"escapes":               strings.Replace(grant, "{", `{"obtainedAt": "2026-01-02T03:04:05\u002B01:00", `, 1),
+		"a bare date":           strings.Replace(grant, "{", `{"obtainedAt": "2026-01-02", `, 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := w.in(t).ok(http.StatusOK, "POST", "/v1/permissions/transactions", body)
+			if a.json["externalRef"] != "CUST-1" || len(a.json["changes"].([]any)) != 1 {
+				t.Error(a.text)
+			}
+			if obtained := a.json["obtainedAt"].(string); name == "escapes" && obtained != "2026-01-02T02:04:05.000Z" || name == "a bare date" && obtained != "2026-01-02T00:00:00.000Z" {
+				t.Errorf("obtained at %s", obtained)
+			}
+		})
+	}
+	for _, id := range []string{"42", `"42"`} { // not of the key, so both mean the same application that does not exist for it
+		a := w.refused(http.StatusNotFound, "POST", "/v1/permissions/transactions", strings.Replace(grant, `"northwind"`, id, 1))
+		if !strings.Contains(a.text, "no such application") {
+			t.Error(a.text)
+		}
+	}
+}
+
+// TestEveryWrongValueIsRefusedWhereItStands takes each field of each body of the
+// document and gives it values that are not of its type, or too long.
+func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	citizen := w.ok(http.StatusOK, "POST", "/v1/citizens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0", "givenName": "Ada"}).json["citizenId"].(string)
+	subscription := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}).json["id"].(string)
+	before := w.everything()
+	for path, item := range loaded(t).Paths.Map() {
+		for method, op := range item.Operations() {
+			if op.RequestBody == nil || path == "/oauth/token" {
+				continue
+			}
+			media := op.RequestBody.Value.Content.Get("application/json")
+			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription).Replace(path)
+			for _, c := range wrongValues(t, media.Schema.Value, media.Example, "body") {
+				t.Run(fmt.Sprintf("%s %s %s", op.OperationID, c.location, c.what), func(t *testing.T) {
+					a := w.in(t).refused(http.StatusUnprocessableEntity, method, target, c.body, c.location)
+					if strings.Contains(a.text, planted) {
+						t.Errorf("the answer repeats what was sent: %s", a.text)
+					}
+				})
+			}
+		}
+	}
+	if after := w.everything(); after != before {
+		t.Errorf("something changed:\n%s\n%s", before, after)
+	}
+}
+
+// planted is in every wrong value that can hold it.
+const planted = "PERSONAL"
+
+type wrongValue struct {
+	location, what string
+	body           any
+}
+
+// wrongValues gives the example with one wrong value each.
+func wrongValues(t *testing.T, s *openapi3.Schema, example any, at string) []wrongValue {
+	t.Helper()
+	var all []wrongValue
+	object := example.(map[string]any)
+	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
+		p := s.Properties[name].Value
+		with := func(what string, v any) {
+			body := maps.Clone(object)
+			body[name] = v
+			all = append(all, wrongValue{at + "." + name, what, body})
+		}
+		alternatives := []*openapi3.Schema{p}
+		for _, a := range p.OneOf {
+			alternatives = append(alternatives, a.Value)
+		}
+		is := func(kind string) bool {
+			return slices.ContainsFunc(alternatives, func(a *openapi3.Schema) bool { return a.Type != nil && a.Type.Includes(kind) })
+		}
+		for kind, v := range map[string]any{"boolean": true, "number": 1.5, "integer": 5, "string": planted, "array": []any{planted}, "object": map[string]any{planted: planted}} {
+			switch {
+			case kind == "object" && is(kind), kind == "array" && is(kind): // their own insides are next
+			case !is(kind):
+				with("a "+kind, v)
+			}
+		}
+		if slices.Contains(s.Required, name) {
+			with("null", nil)
+			body := maps.Clone(object)
+			delete(body, name)
+			all = append(all, wrongValue{at + "." + name, "left out", body})
+		}
+		for _, a := range alternatives {
+			if a.MaxLength != nil {
+				with("too long", strings.Repeat("x", int(*a.MaxLength)+1-len(planted))+planted)
+				with("control characters", planted+"\x00")
+			}
+			if a.Format == "date-time" || a.Format == "uuid" {
+				with("no "+a.Format, planted)
+			}
+			if len(a.Enum) > 0 {
+				with("none of the values", planted)
+			}
+			if a.MaxItems != nil {
+				with("too many", make([]any, *a.MaxItems+1))
+			}
+			if a.Type != nil && a.Type.Is("object") && len(a.Properties) > 0 {
+				inner, ok := object[name].(map[string]any)
+				if list, isList := object[name].([]any); isList {
+					inner, ok = list[0].(map[string]any), true
+				}
+				if !ok {
+					inner = map[string]any{}
+				}
+				for _, c := range wrongValues(t, a, inner, at+"."+name) {
+					body := maps.Clone(object)
+					body[name] = c.body
+					if is("array") {
+						body[name] = []any{inner, c.body}
+						c.location = strings.Replace(c.location, name, name+"[1]", 1)
+					}
+					all = append(all, wrongValue{c.location, c.what, body})
+				}
+			}
+		}
+	}
+	if len(all) == 0 {
+		t.Fatalf("%s has no fields", at)
+	}
+	return all
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
+		`{"externalRef": 5, "citizenId": "x", "obtainedAt": "yesterday", "changes": [{"optionId": "newsletter-email", "validFrom": 7}, 5, {"optionId": "", "justification": "consent", "state": "GRANTED"}]}`,
+		"body.applicationId", "body.externalRef", "body.citizenId", "body.obtainedAt", "body.changes[0].justification", "body.changes[0].state",
+		"body.changes[0].validFrom", "body.changes[1]", "body.changes[2].optionId")
+	w.refused(http.StatusUnprocessableEntity, "PATCH", "/v1/citizens/x", `{"givenName": 5, "address": {"postalCode": 7}}`,
+		"path.citizenId", "body.givenName", "body.address.postalCode")
+	// What breaks a rule comes with its places as well.
+	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
+		`{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "none", "obtainedAt": "2999-01-01",
+		"changes": [{"optionId": "none", "justification": "consent", "state": "CLAIMED"}, {"optionId": "newsletter-email", "justification": "contract", "state": "CLAIMED"}]}`,
+		"body.privacyPolicyRef", "body.obtainedAt", "body.changes[0].optionId", "body.changes[0].state", "body.changes[1].justification")
+}
+
+// decoded gives the JSON of a constant.
+func decoded(t *testing.T, text string) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal([]byte(text), &v); err != nil {
+		t.Fatal(err)
+	}
+	return v
+}

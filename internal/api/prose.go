@@ -1,0 +1,271 @@
+package api
+
+import (
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// This file holds the words of the OpenAPI document. Its shapes come from the types.
+
+const introduction = `Records what people permit, answers what applies now, and tells other systems about every change.
+
+**Credentials.** Send ` + "`Authorization: Bearer <token>`" + ` with a token from ` + "`POST /oauth/token`" + `, or ` + "`X-API-Key: <key>`" + `. A credential belongs to
+one or more applications and has scopes. What belongs to another application does not exist for it: 404.
+
+**Requests** are JSON in UTF-8 of at most 1 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
+changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO 8601 with a zone; a bare date is its first moment in UTC.
+
+**Answers** carry all their fields always, ` + "`null`" + ` where a value is unknown, and times in UTC with milliseconds. A read after a write sees it.
+
+**Errors** are problem documents (RFC 9457). Where fields are at fault, ` + "`errors`" + ` names each with its place; what was sent is never repeated. A request
+that was refused changed nothing. After 429 and 503, ` + "`Retry-After`" + ` says in how many seconds to try again.
+
+**Lists** take ` + "`limit`" + `, ` + "`offset`" + ` and ` + "`includeTotal`" + `.`
+
+const (
+	tagTokens        = "Access tokens"
+	tagCitizens      = "Citizens"
+	tagPermissions   = "Permissions"
+	tagSubscriptions = "Subscriptions"
+	tagOperations    = "Operations"
+)
+
+var tags = []*huma.Tag{
+	{Name: tagTokens, Description: "How a client proves who it is."},
+	{Name: tagCitizens, Description: "The people whose permissions are kept. `citizenId` is ours, `externalRef` is your own unique reference."},
+	{Name: tagPermissions, Description: "What people answered, and what applies now."},
+	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
+	{Name: tagOperations, Description: "For those who run the server."},
+}
+
+var scopeProse = map[consent.Scope]string{
+	consent.CitizensRead:   "Read citizens and their personal details",
+	consent.CitizensWrite:  "Create, change and erase citizens",
+	consent.ConsentRead:    "Read permissions and their history",
+	consent.ConsentWrite:   "Record changes of permissions",
+	consent.WebhooksManage: "Read and change subscriptions",
+}
+
+var headerProse = map[string]string{
+	"WWW-Authenticate": "How to prove who you are.",
+	"Retry-After":      "In how many seconds to try again.",
+}
+
+// operations are the words, the statuses and the examples of each operation.
+var operations = map[string]struct {
+	tag, summary, description string
+	status                    int   // of success, where it is not 200 or, without an answer, 204
+	errors                    []int // besides those that every operation has
+	request, answer           string
+}{
+	"createAccessToken": {
+		tag: tagTokens, summary: "Exchange a client's credentials for an access token",
+		description: "The OAuth 2.0 client credentials grant (RFC 6749 §4.4). The body may be JSON or a form; the credentials may come as HTTP Basic authentication, too. " +
+			"Refusals have the form of RFC 6749 §5.2. A token can be used until it expires or its client is revoked.",
+		errors:  []int{http.StatusUnauthorized},
+		request: `{"grant_type": "client_credentials", "client_id": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "client_secret": "ocpm_secret_…"}`,
+		answer:  `{"access_token": "ocpm_access_…", "token_type": "Bearer", "expires_in": 86400, "scope": "consent:read consent:write"}`,
+	},
+	"createCitizen": {
+		tag: tagCitizens, summary: "Create a citizen",
+		description: "An `externalRef` alone will do. One that exists in the application is a conflict: references are compared byte for byte.",
+		errors:      []int{http.StatusNotFound, http.StatusConflict},
+		request:     `{"applicationId": "northwind", "externalRef": "CUST-1", "givenName": "Ada", "familyName": "Byron", "address": {"addressLocality": "London", "addressCountry": "GB"}}`,
+		answer:      exampleCitizen,
+	},
+	"findCitizen": {
+		tag: tagCitizens, summary: "Find a citizen by reference", errors: []int{http.StatusNotFound}, answer: exampleCitizen,
+	},
+	"getCitizen": {
+		tag: tagCitizens, summary: "Read a citizen", errors: []int{http.StatusNotFound}, answer: exampleCitizen,
+	},
+	"changeCitizen": {
+		tag: tagCitizens, summary: "Change a citizen",
+		description: "What is left out stays, `null` clears, an address is merged field by field. The `externalRef` can be changed but not cleared.",
+		errors:      []int{http.StatusNotFound, http.StatusConflict},
+		request:     `{"telephone": null, "address": {"postalCode": "SW1Y 4JH"}}`,
+		answer:      exampleCitizen,
+	},
+	"eraseCitizen": {
+		tag: tagCitizens, summary: "Erase a citizen",
+		description: "Everything personal becomes unreadable for good (GDPR art. 17): reference, details and the personal fields of the history. Subscribers are told. There is no way back.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"recordTransaction": {
+		tag: tagPermissions, summary: "Record changes",
+		description: "Records one or more changes of one citizen, all or none. An unknown `externalRef` creates the citizen. Where `citizenId` and `externalRef` are both given " +
+			"they must name the same citizen.\n\n" +
+			"| `justification` | allowed `state` |\n| --- | --- |\n" +
+			"| `consent` | `GRANTED`, `DENIED`, `PENDING` |\n| `legitimate-interest` | `CLAIMED`, `OBJECTED`, `OBJECTION_UPHELD` |\n" +
+			"| `contract`, `public-interest`, `vital-interest`, `legal-obligation` | `CLAIMED` |\n\n" +
+			"The answer says for each change whether it decides the state now (`effective`) and what applies (`current`): an older answer, or a claim against a standing refusal, " +
+			"is recorded and changes nothing.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "policy-01", "channel": "web", "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}]}`,
+		answer: `{"transactionId": "01995c40-0b1e-7c55-9a3f-1c2d3e4f5a6b", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1",
+			"recordedAt": "2026-11-22T09:30:00.000Z", "obtainedAt": "2026-11-22T09:30:00.000Z",
+			"changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED", "validFrom": null, "validUntil": "2028-11-22T09:30:00.000Z",
+				"effective": true, "current": ` + examplePermission + `}]}`,
+	},
+	"listTransactions": {
+		tag: tagPermissions, summary: "List transactions",
+		description: "The history, oldest first by `recordedAt`: of one citizen, or of the whole application. A late import is not missed by whoever goes on from the last `recordedAt` they saw.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"getPermissions": {
+		tag: tagPermissions, summary: "Read the effective state of a citizen",
+		description: "What applies now. An option that was never answered has no entry. The citizen is named by `citizenId`, by `externalRef`, or by both.",
+		errors:      []int{http.StatusNotFound},
+		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + examplePermission + `], "pending": []}`,
+	},
+	"createSubscription": {
+		tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,
+		description: "From now on every change of a citizen of the application is sent to the `url`, in order for each citizen, until it is delivered.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,
+		answer:      exampleSubscription,
+	},
+	"listSubscriptions": {
+		tag: tagSubscriptions, summary: "List subscriptions", description: "Those of all applications of the credential, in the order in which they were created.",
+		errors: []int{http.StatusNotFound},
+	},
+	"getSubscription": {
+		tag: tagSubscriptions, summary: "Read a subscription", errors: []int{http.StatusNotFound}, answer: exampleSubscription,
+	},
+	"replaceSubscription": {
+		tag: tagSubscriptions, summary: "Replace a subscription",
+		description: "What is left out takes its default, except the secrets: they stay, and `null` clears them. What waits is sent by the new settings.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"name": "CRM", "url": "https://crm.example.com/hooks/consent", "status": "paused"}`,
+		answer:      exampleSubscription,
+	},
+	"changeSubscription": {
+		tag: tagSubscriptions, summary: "Change a subscription",
+		description: "What is left out stays; `null` clears or sets the default. Changes that are made while the subscription is paused are not queued and are lost to it.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"token": "another-long-secret-token"}`,
+		answer:      exampleSubscription,
+	},
+	"deleteSubscription": {
+		tag: tagSubscriptions, summary: "Delete a subscription", description: "What waits for it ends with it.", errors: []int{http.StatusNotFound},
+	},
+	"live":    {tag: tagOperations, summary: "Whether the process lives"},
+	"ready":   {tag: tagOperations, summary: "Whether the server can serve"},
+	"metrics": {tag: tagOperations, summary: "Metrics for Prometheus"},
+}
+
+const (
+	exampleCitizen = `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "applicationDetails": [{"applicationId": "northwind", "externalRef": "CUST-1",
+		"givenName": "Ada", "additionalName": null, "familyName": "Byron", "organisationName": null, "email": null, "telephone": null,
+		"address": {"streetAddress": null, "streetAddress2": null, "streetAddress3": null, "addressLocality": "London", "addressRegion": null, "addressCountry": "GB", "postalCode": null, "postOfficeBoxNumber": null}}]}`
+	examplePermission = `{"transactionId": "01995c40-0b1e-7c55-9a3f-1c2d3e4f5a6b", "optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED",
+		"channel": "web", "campaign": null, "privacyPolicyId": "01995c3d-1111-7aaa-8bbb-cccccccccccc", "privacyPolicyRef": "policy-01", "permissionStatementId": null, "permissionStatementRef": null,
+		"recordedBy": null, "recordedByName": null, "recordedClient": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "recordedClientName": "Web shop", "delegatedAuthorityId": null, "delegatedAuthorityName": null,
+		"recordedAt": "2026-11-22T09:30:00.000Z", "obtainedAt": "2026-11-22T09:30:00.000Z", "validFrom": null, "validUntil": "2028-11-22T09:30:00.000Z"}`
+	exampleSubscription = `{"id": "01995c41-3c4d-7f77-8899-aabbccddeeff", "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent",
+		"updateType": "effective-permission", "status": "active", "authType": "token", "tokenLast4": "oken", "tokenLocation": "header", "tokenName": "X-Token", "refreshTokenLast4": null,
+		"refreshUrl": null, "clientId": null, "clientSecretLast4": null, "createdAt": "2026-11-22T09:30:00.000Z", "updatedAt": "2026-11-22T09:30:00.000Z"}`
+)
+
+// fields are the words and the values of every field, which mean the same wherever
+// the name stands.
+var fields = map[string]struct {
+	description string
+	values      []string
+}{
+	"applicationId": {description: "The application, the container of everything else."},
+	"citizenId":     {description: "The citizen by our id."},
+	"externalRef":   {description: "The citizen by your own reference, compared byte for byte."},
+
+	"applicationDetails":  {description: "What is known of the citizen, by application; always one."},
+	"givenName":           {description: "Given name."},
+	"additionalName":      {description: "Any further name."},
+	"familyName":          {description: "Family name."},
+	"organisationName":    {description: "Organisation that the citizen belongs to or stands for."},
+	"email":               {description: "E-mail address, as a detail; it is not used to send anything."},
+	"telephone":           {description: "Telephone number."},
+	"address":             {description: "Postal address."},
+	"streetAddress":       {description: "Street and number."},
+	"streetAddress2":      {description: "Second line of the street address."},
+	"streetAddress3":      {description: "Third line of the street address."},
+	"addressLocality":     {description: "Town."},
+	"addressRegion":       {description: "Region, state or county."},
+	"addressCountry":      {description: "Country."},
+	"postalCode":          {description: "Postal code."},
+	"postOfficeBoxNumber": {description: "Post office box."},
+
+	"transactionId":          {description: "The transaction."},
+	"transactions":           {description: "The transactions, oldest first."},
+	"changes":                {description: "What was decided: one change for each option or group. A single change may stand without a list around it."},
+	"optionType":             {description: "Whether `optionId` names an option or a group of options.", values: values(consent.OptionSingle, consent.OptionGroup)},
+	"optionId":               {description: "The option, or the group of options."},
+	"justification":          {description: "The lawful basis (GDPR art. 6).", values: values(consent.Justifications...)},
+	"state":                  {description: "What was decided under the lawful basis.", values: values(consent.States...)},
+	"validFrom":              {description: "From when the change holds; null for at once."},
+	"validUntil":             {description: "Until when it holds; null for without end. Where it is left out, the default validity of the option applies to `GRANTED` and `CLAIMED`. A refusal has no end."},
+	"effective":              {description: "Whether this change decides the state of its option now."},
+	"current":                {description: "What applies to the option now; null for nothing."},
+	"warnings":               {description: "What was recorded but has no effect."},
+	"recordedAt":             {description: "When the server recorded it."},
+	"obtainedAt":             {description: "When the citizen decided; left out, when it is recorded. The latest decision wins. At most 5 minutes in the future."},
+	"channel":                {description: "How the decision reached you; free text."},
+	"campaign":               {description: "The campaign that it is attributed to."},
+	"source":                 {description: "Where the record comes from."},
+	"sourceSystem":           {description: "The system that it comes from."},
+	"sourceSystemReference":  {description: "Its reference in that system."},
+	"privacyPolicyId":        {description: "The privacy policy that was shown, by id; a request may give the reference instead."},
+	"privacyPolicyRef":       {description: "The privacy policy that was shown, by reference."},
+	"permissionStatementId":  {description: "The permission statement that was shown, by id; a request may give the reference instead."},
+	"permissionStatementRef": {description: "The permission statement that was shown, by reference."},
+	"recordedBy":             {description: "Who recorded it, as the client says."},
+	"recordedByName":         {description: "The name of who recorded it."},
+	"recordedClient":         {description: "The credential through which it was recorded."},
+	"recordedClientName":     {description: "The name of that credential."},
+	"delegatedAuthorityId":   {description: "On whose behalf it was recorded, as the client says."},
+	"delegatedAuthorityName": {description: "The name of that authority."},
+
+	"subscriptions":     {description: "The subscriptions, in the order in which they were created."},
+	"id":                {description: "The subscription."},
+	"name":              {description: "What the subscription is called; it need not be unique."},
+	"url":               {description: "Where the messages are posted."},
+	"updateType":        {description: "What is sent: `effective-permission`, the citizen's full state on every change.", values: values(consent.UpdateTypes...)},
+	"status":            {description: "Whether changes are sent. Those made while it is paused are lost to it; what waited before goes on afterwards.", values: values(consent.Active, consent.Paused)},
+	"authType":          {description: "How the messages authenticate to the endpoint.", values: values(consent.AuthNone, consent.AuthToken)},
+	"token":             {description: "The token or key that is sent along. It is never answered."},
+	"tokenLast4":        {description: "The end of the token, where it is long enough to stay secret."},
+	"tokenLocation":     {description: "Where the token is sent.", values: values(consent.InHeader, consent.InQuery)},
+	"tokenName":         {description: "The name of the header or parameter that carries the token; null for `Authorization: Bearer`."},
+	"refreshToken":      {description: "OAuth 2.0 refresh token for the endpoint. It is never answered."},
+	"refreshTokenLast4": {description: "The end of the refresh token, where it is long enough to stay secret."},
+	"refreshUrl":        {description: "Where the endpoint's access token is refreshed."},
+	"clientId":          {description: "Our client id at the `refreshUrl`."},
+	"clientSecret":      {description: "Our client secret at the `refreshUrl`. It is never answered."},
+	"clientSecretLast4": {description: "The end of the client secret, where it is long enough to stay secret."},
+	"createdAt":         {description: "When it was created."},
+	"updatedAt":         {description: "When it was last changed."},
+
+	"grant_type":    {description: "Always `client_credentials`."},
+	"client_id":     {description: "The client's id."},
+	"client_secret": {description: "The client's secret."},
+	"audience":      {description: "Whom the token is for; any will do unless the server is set to want a certain one."},
+	"access_token":  {description: "The token."},
+	"token_type":    {description: "Always `Bearer`."},
+	"expires_in":    {description: "For how many seconds the token is valid; at most 86400."},
+	"scope":         {description: "What the token allows."},
+
+	"limit":        {description: "The most entries to answer."},
+	"offset":       {description: "How many entries to pass over."},
+	"includeTotal": {description: "Whether to count all entries."},
+	"total":        {description: "How many entries there are in all."},
+}
+
+func values[T ~string](list ...T) []string {
+	all := make([]string, len(list))
+	for i, v := range list {
+		all[i] = string(v)
+	}
+	return all
+}

@@ -1,0 +1,190 @@
+package api
+
+import (
+	"context"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// subscriptionChange is what is to be changed of a subscription: what is left out
+// stays, null sets the default. The secrets are never answered.
+type subscriptionChange struct {
+	ApplicationID optional[applicationID]              `json:"applicationId,omitempty"`
+	Name          optional[string]                     `json:"name,omitempty" minLength:"1" maxLength:"200"`
+	URL           optional[string]                     `json:"url,omitempty" minLength:"1" maxLength:"2000"`
+	UpdateType    optional[consent.UpdateType]         `json:"updateType,omitempty"`
+	Status        optional[consent.SubscriptionStatus] `json:"status,omitempty"`
+	AuthType      optional[consent.AuthType]           `json:"authType,omitempty"`
+	Token         optional[string]                     `json:"token,omitempty" maxLength:"8192" writeOnly:"true"`
+	TokenLocation optional[consent.TokenLocation]      `json:"tokenLocation,omitempty"`
+	TokenName     optional[string]                     `json:"tokenName,omitempty" maxLength:"100"`
+	RefreshToken  optional[string]                     `json:"refreshToken,omitempty" maxLength:"8192" writeOnly:"true"`
+	RefreshURL    optional[string]                     `json:"refreshUrl,omitempty" maxLength:"2000"`
+	ClientID      optional[string]                     `json:"clientId,omitempty" maxLength:"500"`
+	ClientSecret  optional[string]                     `json:"clientSecret,omitempty" maxLength:"8192" writeOnly:"true"`
+}
+
+// newSubscription is a subscription to be created.
+type newSubscription subscriptionChange
+
+// TransformSchema says what must be given.
+func (newSubscription) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = []string{"applicationId", "name", "url"}
+	return s
+}
+
+// subscriptionReplacement is all that a subscription is to be: what is left out
+// takes its default, but for the secrets, which stay.
+type subscriptionReplacement subscriptionChange
+
+// TransformSchema says what must be given.
+func (subscriptionReplacement) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Required = []string{"name", "url"}
+	return s
+}
+
+// apply writes what is given over a subscription. Core sets the defaults.
+func (c *subscriptionChange) apply(v *consent.Subscription) {
+	c.Name.set(&v.Name)
+	c.URL.set(&v.URL)
+	c.UpdateType.set(&v.UpdateType)
+	c.Status.set(&v.Status)
+	c.AuthType.set(&v.AuthType)
+	c.Token.set(&v.Secrets.Token)
+	c.TokenLocation.set(&v.TokenLocation)
+	c.TokenName.set(&v.TokenName)
+	c.RefreshToken.set(&v.Secrets.RefreshToken)
+	c.RefreshURL.set(&v.RefreshURL)
+	c.ClientID.set(&v.ClientID)
+	c.ClientSecret.set(&v.Secrets.ClientSecret)
+}
+
+// subscription is the read form.
+type subscription struct {
+	ID                consent.ID                 `json:"id"`
+	ApplicationID     string                     `json:"applicationId"`
+	Name              string                     `json:"name"`
+	URL               string                     `json:"url"`
+	UpdateType        consent.UpdateType         `json:"updateType"`
+	Status            consent.SubscriptionStatus `json:"status"`
+	AuthType          consent.AuthType           `json:"authType"`
+	TokenLast4        consent.Text               `json:"tokenLast4"`
+	TokenLocation     consent.TokenLocation      `json:"tokenLocation"`
+	TokenName         consent.Text               `json:"tokenName"`
+	RefreshTokenLast4 consent.Text               `json:"refreshTokenLast4"`
+	RefreshURL        consent.Text               `json:"refreshUrl"`
+	ClientID          consent.Text               `json:"clientId"`
+	ClientSecretLast4 consent.Text               `json:"clientSecretLast4"`
+	CreatedAt         consent.Timestamp          `json:"createdAt"`
+	UpdatedAt         consent.Timestamp          `json:"updatedAt"`
+}
+
+func subscriptionOf(v consent.Subscription) subscription {
+	return subscription{
+		v.ID, v.ApplicationID, v.Name, v.URL, v.UpdateType, v.Status, v.AuthType, last4(v.Secrets.Token), v.TokenLocation,
+		consent.Text(v.TokenName), last4(v.Secrets.RefreshToken), consent.Text(v.RefreshURL), consent.Text(v.ClientID), last4(v.Secrets.ClientSecret),
+		consent.Timestamp(v.CreatedAt), consent.Timestamp(v.UpdatedAt),
+	}
+}
+
+// last4 gives the end of a secret that is long enough to stay one.
+func last4(secret string) consent.Text {
+	characters := []rune(secret)
+	if len(characters) < 16 {
+		return ""
+	}
+	return consent.Text(characters[len(characters)-4:])
+}
+
+type subscriptionList struct {
+	Subscriptions []subscription `json:"subscriptions"`
+	Total         *int64         `json:"total,omitempty"`
+}
+
+type createSubscriptionInput struct{ body[newSubscription] }
+
+func (s *server) createSubscription(ctx context.Context, actor core.Actor, in *createSubscriptionInput) (subscription, error) {
+	v := consent.Subscription{ApplicationID: string(in.value.ApplicationID.value)}
+	(*subscriptionChange)(&in.value).apply(&v)
+	created, err := s.Core.CreateSubscription(ctx, actor, v)
+	return subscriptionOf(created), err
+}
+
+type listSubscriptionsInput struct {
+	ApplicationID string `query:"applicationId" maxLength:"50" doc:"Only those of this application."`
+	Status        string `query:"status" enum:"active,paused" doc:"Only those of this status."`
+	UpdateType    string `query:"updateType" enum:"effective-permission" doc:"Only those of this type."`
+	Paging
+}
+
+func (s *server) listSubscriptions(ctx context.Context, actor core.Actor, in *listSubscriptionsInput) (subscriptionList, error) {
+	found, total, err := s.Core.Subscriptions(ctx, actor, in.ApplicationID, store.SubscriptionFilter{
+		Status: consent.SubscriptionStatus(in.Status), UpdateType: consent.UpdateType(in.UpdateType), Limit: in.Limit, Offset: in.Offset,
+	})
+	out := subscriptionList{make([]subscription, len(found)), in.total(total)}
+	for i, v := range found {
+		out.Subscriptions[i] = subscriptionOf(v)
+	}
+	return out, err
+}
+
+// SubscriptionPath names one subscription.
+type SubscriptionPath struct {
+	ID idParam `path:"id"`
+}
+
+func (s *server) getSubscription(ctx context.Context, actor core.Actor, in *SubscriptionPath) (subscription, error) {
+	v, err := s.Core.Subscription(ctx, actor, consent.ID(in.ID))
+	return subscriptionOf(v), err
+}
+
+type replaceSubscriptionInput struct {
+	SubscriptionPath
+	body[subscriptionReplacement]
+}
+
+func (s *server) replaceSubscription(ctx context.Context, actor core.Actor, in *replaceSubscriptionInput) (subscription, error) {
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), subscriptionChange(in.value), func(v *consent.Subscription) {
+		*v = consent.Subscription{
+			ID: v.ID, Application: v.Application, ApplicationID: v.ApplicationID, Secrets: v.Secrets, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
+		}
+	})
+}
+
+type changeSubscriptionInput struct {
+	SubscriptionPath
+	body[subscriptionChange]
+}
+
+func (s *server) changeSubscription(ctx context.Context, actor core.Actor, in *changeSubscriptionInput) (subscription, error) {
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), in.value, func(*consent.Subscription) {})
+}
+
+// editSubscription applies a change to a subscription that prepare has prepared
+// for it. The application is part of what the subscription is and stays.
+func (s *server) editSubscription(ctx context.Context, actor core.Actor, id consent.ID, c subscriptionChange, prepare func(*consent.Subscription)) (subscription, error) {
+	if c.ApplicationID.value != "" {
+		present, err := s.Core.Subscription(ctx, actor, id)
+		if err != nil {
+			return subscription{}, err
+		}
+		if present.ApplicationID != string(c.ApplicationID.value) {
+			var faults consent.Faults
+			faults.Add("applicationId", "cannot be changed")
+			return subscription{}, faults.Err()
+		}
+	}
+	v, err := s.Core.ChangeSubscription(ctx, actor, id, func(v *consent.Subscription) {
+		prepare(v)
+		c.apply(v)
+	})
+	return subscriptionOf(v), err
+}
+
+func (s *server) deleteSubscription(ctx context.Context, actor core.Actor, in *SubscriptionPath) (nothing, error) {
+	return nothing{}, s.Core.DeleteSubscription(ctx, actor, consent.ID(in.ID))
+}

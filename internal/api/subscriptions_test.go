@@ -1,0 +1,145 @@
+package api_test
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/opencpm/opencpm/internal/api"
+	"github.com/opencpm/opencpm/internal/identity"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+const (
+	longSecret  = "planted-secret-0123456789"
+	shortSecret = "planted-15-char"
+)
+
+// subscribed is the read form of a subscription with its defaults.
+func subscribed(a reply, differs map[string]any) map[string]any {
+	all := map[string]any{
+		"id": a.json["id"], "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "updateType": "effective-permission", "status": "active",
+		"authType": "none", "tokenLast4": nil, "tokenLocation": "header", "tokenName": nil, "refreshTokenLast4": nil, "refreshUrl": nil, "clientId": nil, "clientSecretLast4": nil,
+		"createdAt": a.json["createdAt"], "updatedAt": a.json["updatedAt"],
+	}
+	maps.Copy(all, differs)
+	return all
+}
+
+func (w *world) expectSubscription(a reply, differs map[string]any) {
+	w.tb.Helper()
+	if diff := cmp.Diff(subscribed(a, differs), a.json); diff != "" {
+		w.tb.Errorf("the subscription (-want +got):\n%s", diff)
+	}
+	if strings.Contains(a.text, "planted") {
+		w.tb.Errorf("a secret is answered: %s", a.text)
+	}
+}
+
+func TestSubscriptionFromCreationToDeletion(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	bare := `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "token": null, "status": null, "tokenLocation": null}`
+	w.expectSubscription(w.ok(http.StatusCreated, "POST", "/v1/subscriptions", bare), nil)
+
+	full := map[string]any{
+		"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "updateType": "effective-permission", "status": "paused", "authType": "token", "token": longSecret,
+		"tokenLocation": "query", "tokenName": "key", "refreshToken": shortSecret, "refreshUrl": "https://crm.example.com/refresh", "clientId": "me", "clientSecret": longSecret,
+	}
+	created := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", full)
+	settings := map[string]any{
+		"status": "paused", "authType": "token", "tokenLast4": "6789", "tokenLocation": "query", "tokenName": "key",
+		"refreshUrl": "https://crm.example.com/refresh", "clientId": "me", "clientSecretLast4": "6789",
+	}
+	w.expectSubscription(created, settings)
+	at := "/v1/subscriptions/" + created.json["id"].(string)
+	w.expectSubscription(w.ok(http.StatusOK, "GET", at, nil), settings)
+
+	// PATCH: what is left out stays, null clears or sets the default.
+	w.expectSubscription(w.ok(http.StatusOK, "PATCH", at, `{}`), settings)
+	settings["name"], settings["status"], settings["clientId"], settings["clientSecretLast4"] = "New", "active", nil, nil
+	w.expectSubscription(w.ok(http.StatusOK, "PATCH", at, `{"name": "New", "status": null, "clientId": null, "clientSecret": null, "applicationId": "northwind"}`), settings)
+	w.refused(http.StatusUnprocessableEntity, "PATCH", at, `{"token": null}`, "body.token")
+	w.refused(http.StatusUnprocessableEntity, "PATCH", at, `{"name": null, "url": null}`, "body.name", "body.url")
+
+	// PUT: what is left out takes its default, but for the secrets.
+	again := `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "authType": "token"}`
+	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, again), map[string]any{"authType": "token", "tokenLast4": "6789"})
+	w.refused(http.StatusUnprocessableEntity, "PUT", at, strings.Replace(again, "}", `, "token": null}`, 1), "body.token")
+	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, `{"name": "CRM", "url": "https://crm.example.com/hook", "token": null, "refreshToken": null}`), nil)
+
+	for _, method := range []string{"PUT", "PATCH"} {
+		for _, application := range []string{`"globex"`, `"none"`, "7"} {
+			w.refused(http.StatusUnprocessableEntity, method, at, `{"name": "CRM", "url": "https://crm.example.com/hook", "applicationId": `+application+`}`, "body.applicationId")
+		}
+	}
+	if a := w.ok(http.StatusNoContent, "DELETE", at, nil); a.text != "" {
+		t.Errorf("a deletion answers %q", a.text)
+	}
+	w.refused(http.StatusNotFound, "DELETE", at, nil)
+	w.refused(http.StatusNotFound, "GET", at, nil)
+	if strings.Contains(w.log.String(), "planted") {
+		t.Error("a secret is in the log")
+	}
+}
+
+func TestSubscriptionsThatBreakARule(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	for body, location := range map[string]string{
+		`"url": "nowhere"`:           "url",
+		`"updateType": "everything"`: "updateType",
+		`"status": "stopped"`:        "status",
+		`"authType": "magic"`:        "authType",
+		`"tokenLocation": "cookie"`:  "tokenLocation",
+		`"authType": "token"`:        "token",
+		`"authType": "token", "token": "x", "tokenLocation": "query"`: "tokenName",
+		`"authType": "token", "token": "x", "tokenName": "Host"`:      "tokenName",
+		`"refreshUrl": "nowhere"`:                                     "refreshUrl",
+	} {
+		given := map[string]any{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}
+		maps.Copy(given, decoded(t, "{"+body+"}"))
+		w.refused(http.StatusUnprocessableEntity, "POST", "/v1/subscriptions", given, "body."+location)
+	}
+	if a := w.ok(http.StatusOK, "GET", "/v1/subscriptions", nil); a.json["total"] != 0.0 {
+		t.Error(a.text)
+	}
+}
+
+func TestSubscriptionsAreListed(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	_, w.key = w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Both", Applications: []string{"northwind", "globex"}})
+	for i, application := range []string{"northwind", "globex", "northwind"} {
+		w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{
+			"applicationId": application, "name": fmt.Sprint(i), "url": "https://crm.example.com", "status": []string{"active", "paused"}[i%2],
+		})
+	}
+	for query, want := range map[string][]any{
+		"":                                       {"0", "1", "2"},
+		"?applicationId=northwind":               {"0", "2"},
+		"?status=paused":                         {"1"},
+		"?status=active&limit=1&offset=1":        {"2"},
+		"?updateType=effective-permission":       {"0", "1", "2"},
+		"?status=paused&applicationId=northwind": {},
+	} {
+		a := w.ok(http.StatusOK, "GET", "/v1/subscriptions"+query, nil)
+		names := []any{}
+		for _, s := range a.json["subscriptions"].([]any) {
+			names = append(names, s.(map[string]any)["name"])
+		}
+		if !slices.Equal(names, want) {
+			t.Errorf("%q lists %v, not %v", query, names, want)
+		}
+	}
+	if a := w.ok(http.StatusOK, "GET", "/v1/subscriptions?includeTotal=false", nil); a.json["total"] != nil {
+		t.Error(a.text)
+	}
+	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/subscriptions?status=stopped&updateType=x&limit=0", nil, "query.status", "query.updateType", "query.limit")
+	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/subscriptions/x", nil, "path.id")
+}

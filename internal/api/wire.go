@@ -1,0 +1,379 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"net/url"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// The limits of a request body: its size in bytes and the time in which it must
+// have arrived.
+const (
+	maxBody  = 1 << 20
+	bodyTime = 15 * time.Second
+)
+
+const (
+	jsonType = "application/json"
+	formType = "application/x-www-form-urlencoded"
+)
+
+// body is the body of a request, embedded in the input of an operation. The
+// operation gets a value that keeps to the published schema of T.
+type body[T any] struct{ value T }
+
+// documented is the input of an operation that has a body.
+type documented interface {
+	schema(huma.Registry) *huma.Schema
+}
+
+// schema documents the body. What is optional in it may be null as well.
+func (*body[T]) schema(r huma.Registry) *huma.Schema {
+	s := r.Schema(reflect.TypeFor[T](), true, "")
+	optionalMayBeNull(r, s)
+	return s
+}
+
+// Resolve reads the body; huma calls it once the parameters are read, and gathers
+// the faults of both.
+func (b *body[T]) Resolve(hc huma.Context) []error {
+	content := hc.Operation().RequestBody.Content
+	data, err := readBody(hc, content)
+	if err != nil {
+		return []error{err}
+	}
+	tree, err := parse(data)
+	if err != nil {
+		return []error{err}
+	}
+	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
+	var faults consent.Faults
+	check(registry, content[jsonType].Schema, tree, "body", &faults)
+	if faults == nil {
+		if err := json.Unmarshal(data, &b.value); err != nil {
+			return []error{fmt.Errorf("a body that keeps to its schema cannot be read: %w", err)}
+		}
+	}
+	errs := make([]error, len(faults))
+	for i, f := range faults {
+		errs[i] = &huma.ErrorDetail{Location: f.Location, Message: f.Message}
+	}
+	return errs
+}
+
+// readBody gives the JSON of a body. A form becomes an object of its first values.
+func readBody(hc huma.Context, content map[string]*huma.MediaType) ([]byte, error) {
+	mediaType := jsonType
+	if header := hc.Header("Content-Type"); header != "" {
+		mediaType, _, _ = mime.ParseMediaType(header)
+	}
+	if strings.HasSuffix(mediaType, "+json") {
+		mediaType = jsonType
+	}
+	if content[mediaType] == nil {
+		return nil, refusal{http.StatusUnsupportedMediaType, "The body must be " + strings.Join(mediaTypes(content), " or ") + "."}
+	}
+	data, err := io.ReadAll(io.LimitReader(hc.BodyReader(), maxBody+1))
+	var late net.Error
+	switch {
+	case errors.As(err, &late) && late.Timeout():
+		return nil, refusal{http.StatusRequestTimeout, fmt.Sprintf("The body did not arrive within %s.", bodyTime)}
+	case err != nil:
+		return nil, consent.Errorf(consent.Malformed, "The body ended early.")
+	case len(data) > maxBody:
+		return nil, consent.Errorf(consent.TooLarge, "The body is larger than 1 MiB; nothing was changed.")
+	}
+	_ = hc.SetReadDeadline(time.Time{}) // it is all there; what timely set would end the call while it is answered
+	switch {
+	case len(data) == 0:
+		return nil, consent.Errorf(consent.Malformed, "The request needs a body.")
+	case mediaType != formType:
+		return data, nil
+	}
+	form, err := url.ParseQuery(string(data))
+	if err != nil {
+		return nil, consent.Errorf(consent.Malformed, "The form cannot be read.")
+	}
+	object := map[string]string{}
+	for name, values := range form {
+		object[name] = values[0]
+	}
+	if data, err = json.Marshal(object); err != nil {
+		return nil, consent.Errorf(consent.Malformed, "The form must be UTF-8.")
+	}
+	return data, nil
+}
+
+func mediaTypes(content map[string]*huma.MediaType) []string {
+	names := []string{}
+	for name := range content {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// parse reads one JSON value: strictly UTF-8, and no name twice in an object, for
+// nobody could say which of the two was meant. Numbers stay as they were written.
+func parse(data []byte) (tree any, err error) {
+	asWritten := json.UnmarshalFromFunc(func(d *jsontext.Decoder, v *any) error {
+		if d.PeekKind() == '0' {
+			*v = jsontext.Value(nil)
+		}
+		return json.SkipFunc
+	})
+	if err := json.Unmarshal(data, &tree, json.WithUnmarshalers(asWritten)); err != nil {
+		var where *jsontext.SyntacticError
+		if errors.As(err, &where) {
+			return nil, consent.Errorf(consent.Malformed, "The body cannot be read as JSON: see byte %d. It must be UTF-8, and no name may stand twice in one object.", where.ByteOffset)
+		}
+		return nil, fmt.Errorf("reading a body: %w", err)
+	}
+	return tree, nil
+}
+
+// check notes where a JSON value does not keep to its published schema: types,
+// formats, lengths and what must be given. What else breaks a rule core says
+// better, values that are none of an enumeration included. Names that the schema
+// does not know are ignored.
+func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Faults) {
+	for s.Ref != "" {
+		s = r.SchemaFromRef(s.Ref)
+	}
+	if s.OneOf != nil {
+		names := []string{}
+		for _, a := range s.OneOf {
+			for a.Ref != "" {
+				a = r.SchemaFromRef(a.Ref)
+			}
+			if a.Type == typeOf(v) {
+				check(r, a, v, at, faults)
+				return
+			}
+			if a.Type != nullType {
+				names = append(names, typeNames[a.Type])
+			}
+		}
+		faults.Add(at, "must be %s", strings.Join(names, " or "))
+		return
+	}
+	if typeOf(v) != s.Type {
+		faults.Add(at, "must be %s", typeNames[s.Type])
+		return
+	}
+	switch v := v.(type) {
+	case map[string]any:
+		for _, name := range sortedNames(s.Properties) {
+			switch value := v[name]; {
+			case value != nil:
+				check(r, s.Properties[name], value, at+"."+name, faults)
+			case slices.Contains(s.Required, name):
+				faults.Add(at+"."+name, "must be given")
+			}
+		}
+	case []any:
+		if s.MaxItems != nil && len(v) > *s.MaxItems {
+			faults.Add(at, "must hold at most %d", *s.MaxItems)
+			return
+		}
+		for i, item := range v {
+			check(r, s.Items, item, fmt.Sprintf("%s[%d]", at, i), faults)
+		}
+	case string:
+		if s.MaxLength != nil {
+			least := 0
+			if s.MinLength != nil {
+				least = *s.MinLength
+			}
+			consent.CheckText(faults, at, v, least, *s.MaxLength)
+		}
+		var err error
+		switch {
+		case s.Format == "uuid":
+			_, err = consent.ParseID(v)
+		case s.Extensions["format"] == dateTime:
+			_, err = consent.ParseInstant(v)
+		}
+		if err != nil {
+			faults.Add(at, "%v", err)
+		}
+	}
+}
+
+// nullType is the type of null, which huma has no name for.
+const nullType = "null"
+
+var typeNames = map[string]string{
+	huma.TypeString: "a string", huma.TypeInteger: "a whole number", huma.TypeBoolean: "true or false",
+	huma.TypeArray: "a list", huma.TypeObject: "an object",
+}
+
+// typeOf gives the type of a JSON value in the words of JSON Schema.
+func typeOf(v any) string {
+	switch v := v.(type) {
+	case string:
+		return huma.TypeString
+	case bool:
+		return huma.TypeBoolean
+	case []any:
+		return huma.TypeArray
+	case map[string]any:
+		return huma.TypeObject
+	case jsontext.Value:
+		if strings.ContainsAny(string(v), ".eE") {
+			return huma.TypeNumber
+		}
+		return huma.TypeInteger
+	}
+	return nullType
+}
+
+func sortedNames(properties map[string]*huma.Schema) []string {
+	names := make([]string, 0, len(properties))
+	for name := range properties {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// optionalMayBeNull lets null stand for what may be left out, all the way down.
+func optionalMayBeNull(r huma.Registry, s *huma.Schema) {
+	for s.Ref != "" {
+		s = r.SchemaFromRef(s.Ref)
+	}
+	for _, part := range s.OneOf {
+		optionalMayBeNull(r, part)
+	}
+	if s.Items != nil {
+		optionalMayBeNull(r, s.Items)
+	}
+	for name, p := range s.Properties {
+		optionalMayBeNull(r, p)
+		switch {
+		case slices.Contains(s.Required, name):
+		case p.Ref != "":
+			s.Properties[name] = orNull(p)
+		case p.OneOf != nil:
+			p.OneOf = append(p.OneOf, &huma.Schema{Type: nullType})
+		default:
+			p.Nullable = true
+		}
+	}
+}
+
+// optional is a value that may be left out, which keeps what is there, and may be
+// null, which clears it.
+type optional[T any] struct {
+	given, null bool
+	value       T // zero for null
+}
+
+// UnmarshalJSONFrom notes that the value is there.
+func (o *optional[T]) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	o.given, o.null = true, d.PeekKind() == 'n'
+	return json.UnmarshalDecode(d, &o.value)
+}
+
+// Schema is that of the value.
+func (optional[T]) Schema(r huma.Registry) *huma.Schema {
+	return r.Schema(reflect.TypeFor[T](), true, "")
+}
+
+// set writes the value where it is given.
+func (o optional[T]) set(field *T) {
+	if o.given {
+		*field = o.value
+	}
+}
+
+// applicationID is the id of an application in a body, where some clients write it
+// as a number.
+type applicationID string
+
+// UnmarshalJSONFrom reads a string or a number, which is kept as it was written.
+func (a *applicationID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	t, err := d.ReadToken()
+	if err == nil && t.Kind() != 'n' {
+		*a = applicationID(t.String())
+	}
+	return err
+}
+
+// Schema says that both forms do.
+func (applicationID) Schema(huma.Registry) *huma.Schema {
+	least, most := 1, 50
+	return &huma.Schema{OneOf: []*huma.Schema{{Type: huma.TypeString, MinLength: &least, MaxLength: &most}, {Type: huma.TypeInteger}}}
+}
+
+// moment is an instant in a request.
+type moment struct{ consent.Instant }
+
+const dateTime = "date-time"
+
+// UnmarshalText reads what consent.ParseInstant reads.
+func (m *moment) UnmarshalText(b []byte) (err error) {
+	m.Instant, err = consent.ParseInstant(string(b))
+	return err
+}
+
+// Schema publishes the format out of huma's sight, which would insist on RFC 3339
+// where ISO 8601 allows more.
+func (moment) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Extensions: map[string]any{"format": dateTime}}
+}
+
+// idParam is an id in a path or a query.
+type idParam consent.ID
+
+// UnmarshalText reads what consent.ParseID reads.
+func (p *idParam) UnmarshalText(b []byte) error {
+	id, err := consent.ParseID(string(b))
+	*p = idParam(id)
+	return err
+}
+
+// Schema is that of an id.
+func (idParam) Schema(huma.Registry) *huma.Schema { return idSchema{}.Schema(nil) }
+
+// idSchema documents consent.ID.
+type idSchema struct{}
+
+// Schema is that of an id.
+func (idSchema) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "uuid"}
+}
+
+// orNull lets the document say that a value may be null.
+func orNull(s *huma.Schema) *huma.Schema {
+	return &huma.Schema{Description: s.Description, OneOf: []*huma.Schema{s, {Type: nullType}}}
+}
+
+// Paging are the parameters of a list.
+type Paging struct {
+	Limit        int  `query:"limit" minimum:"1" maximum:"100" default:"20"`
+	Offset       int  `query:"offset" minimum:"0" default:"0"`
+	IncludeTotal bool `query:"includeTotal" default:"true"`
+}
+
+// total gives the number of all entries where it was asked for.
+func (p Paging) total(n int64) *int64 {
+	if !p.IncludeTotal {
+		return nil
+	}
+	return &n
+}
