@@ -52,8 +52,12 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 
 	// The page is made once the server knows its address and the credentials.
 	var page *demo.Page
+	pages := http.NewServeMux()
+	for _, pattern := range demo.Patterns {
+		pages.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { page.ServeHTTP(w, r) })
+	}
 	s, err := newServer(ctx, settings, log, extras{
-		pages:    http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { page.ServeHTTP(w, r) }),
+		pages:    pages,
 		recorded: func(r core.Recorded) { page.Recorded(recordedEvent(r)) },
 	})
 	if err != nil {

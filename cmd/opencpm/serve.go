@@ -36,7 +36,7 @@ func (c *serveCommand) Run(ctx context.Context, io streams) error {
 
 // extras are what the demo adds to a server.
 type extras struct {
-	pages    http.Handler // answers what the API does not
+	pages    *http.ServeMux // answers what the API does not
 	recorded func(core.Recorded)
 }
 
@@ -90,7 +90,7 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 
 // handler gives what the process answers: with the role http everything, else what
 // the operator watches.
-func (s *server) handler(pages http.Handler) http.Handler {
+func (s *server) handler(pages *http.ServeMux) http.Handler {
 	health := observe.NewHealth(s.log)
 	health.Add("database", s.store.Ping)
 	if !s.config.Has(config.RoleHTTP) {
@@ -101,9 +101,8 @@ func (s *server) handler(pages http.Handler) http.Handler {
 		return mux
 	}
 	if pages == nil {
-		mux := http.NewServeMux()
-		mux.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
-		pages = mux
+		pages = http.NewServeMux()
+		pages.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
 	}
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),

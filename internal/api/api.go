@@ -33,8 +33,9 @@ type Options struct {
 
 	// Health, Ready and Metrics answer /healthz, /readyz and /metrics; nil means 404.
 	Health, Ready, Metrics http.Handler
-	// Pages answers every path that is none of the API's; nil means 404.
-	Pages http.Handler
+	// Pages answers the paths that it has patterns for and the API has not; nil means
+	// none.
+	Pages *http.ServeMux
 	// Middleware stands around every call, the first one outermost. It gets requests
 	// whose paths are clean and passes on the request that is routed, so that it can
 	// read the route from it afterwards.
@@ -176,14 +177,18 @@ func (s *server) unmatched(w http.ResponseWriter, r *http.Request) {
 			allowed = append(allowed, method)
 		}
 	}
+	page := ""
+	if s.Pages != nil {
+		_, page = s.Pages.Handler(r)
+	}
 	switch {
 	case allowed != nil:
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		write(w, r, refusal{http.StatusMethodNotAllowed, "This path does not answer the method; see the Allow header."})
-	case s.Pages != nil:
+	case page != "":
 		s.Pages.ServeHTTP(w, r)
 	default:
-		write(w, r, consent.Errorf(consent.NotFound, "There is nothing at this path."))
+		write(w, r, errNothingHere)
 	}
 }
 

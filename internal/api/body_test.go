@@ -223,9 +223,13 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		`{"externalRef": 5, "citizenId": "x", "obtainedAt": "yesterday", "changes": [{"optionId": "newsletter-email", "validFrom": 7}, 5, {"optionId": "", "justification": "consent", "state": "GRANTED"}]}`,
 		"body.applicationId", "body.externalRef", "body.citizenId", "body.obtainedAt", "body.changes[0].justification", "body.changes[0].state",
 		"body.changes[0].validFrom", "body.changes[1]", "body.changes[2].optionId")
-	w.refused(http.StatusUnprocessableEntity, "PATCH", "/v1/citizens/x", `{"givenName": 5, "address": {"postalCode": 7}}`,
-		"path.citizenId", "body.givenName", "body.address.postalCode")
-	// What breaks a rule comes with its places as well.
+	known := w.ok(http.StatusOK, "POST", "/v1/citizens", `{"applicationId": "northwind", "externalRef": "CUST-9"}`).json["citizenId"].(string)
+	w.refused(http.StatusUnprocessableEntity, "PATCH", "/v1/citizens/"+known, `{"givenName": 5, "email": "none", "address": {"postalCode": 7}}`,
+		"body.givenName", "body.email", "body.address.postalCode")
+	// What breaks a rule comes with what cannot be read.
+	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
+		`{"applicationId": "northwind", "externalRef": "CUST-1", "channel": 7, "privacyPolicyRef": "none", "changes": [{"optionId": "none", "justification": "consent", "state": "CLAIMED", "validFrom": 7}]}`,
+		"body.channel", "body.privacyPolicyRef", "body.changes[0].optionId", "body.changes[0].state", "body.changes[0].validFrom")
 	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
 		`{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "none", "obtainedAt": "2999-01-01",
 		"changes": [{"optionId": "none", "justification": "consent", "state": "CLAIMED"}, {"optionId": "newsletter-email", "justification": "contract", "state": "CLAIMED"}]}`,

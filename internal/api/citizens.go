@@ -111,10 +111,11 @@ func citizenOf(c consent.Citizen, application string) citizen {
 type createCitizenInput struct{ body[newCitizen] }
 
 func (s *server) createCitizen(ctx context.Context, actor core.Actor, in *createCitizenInput) (citizen, error) {
-	application := string(in.value.ApplicationID)
+	value, found := in.read()
+	application := string(value.ApplicationID)
 	var d consent.Details
-	in.value.apply(&d)
-	c, err := s.Core.CreateCitizen(ctx, actor, application, in.value.ExternalRef, d)
+	value.apply(&d)
+	c, err := s.Core.CreateCitizen(ctx, actor, found, application, value.ExternalRef, d)
 	return citizenOf(c, application), err
 }
 
@@ -144,9 +145,10 @@ type changeCitizenInput struct {
 }
 
 func (s *server) changeCitizen(ctx context.Context, actor core.Actor, in *changeCitizenInput) (citizen, error) {
-	c, application, err := s.Core.ChangeCitizen(ctx, actor, consent.ID(in.CitizenID), func(ref *string, d *consent.Details) {
-		in.value.ExternalRef.set(ref)
-		in.value.apply(d)
+	value, found := in.read()
+	c, application, err := s.Core.ChangeCitizen(ctx, actor, found, consent.ID(in.CitizenID), func(ref *string, d *consent.Details) {
+		value.ExternalRef.set(ref)
+		value.apply(d)
 	})
 	return citizenOf(c, application), err
 }

@@ -12,9 +12,9 @@ type getPermissionsInput struct {
 	CitizenID     idParam `query:"citizenId"`
 	ExternalRef   string  `query:"externalRef" maxLength:"100"`
 	OptionID      string  `query:"optionId" maxLength:"100" doc:"Only the entry of this option or group."`
-	Expiry        string  `query:"expiry" doc:"Which entries; in this version only those that are effective, which is the default."`
-	ValidStart    string  `query:"validStart" hidden:"true"`
-	ValidEnd      string  `query:"validEnd" hidden:"true"`
+	Expiry        string  `query:"expiry" enum:"effective,latest" default:"effective" doc:"With latest, options are listed too whose last answer has expired."`
+	ValidStart    moment  `query:"validStart" doc:"Only what is valid at this instant and still at validEnd. Default: now."`
+	ValidEnd      moment  `query:"validEnd" doc:"Only what is valid at validStart and still at this instant. Default: now."`
 }
 
 // effectivePermissions is the effective state of one citizen.
@@ -22,24 +22,27 @@ type effectivePermissions struct {
 	ApplicationID string               `json:"applicationId"`
 	CitizenID     consent.ID           `json:"citizenId"`
 	ExternalRef   consent.Text         `json:"externalRef"`
-	Permissions   []consent.Permission `json:"permissions" doc:"What applies now: options first, then groups that were answered as groups."`
+	Permissions   []listedPermission   `json:"permissions" doc:"What applies: options first, then groups that were answered as groups."`
 	Pending       []consent.Permission `json:"pending" doc:"PENDING answers beside a standing state; they allow nothing."`
 }
 
+// listedPermission is an entry and whether it still counts.
+type listedPermission struct {
+	consent.Permission
+	Status string `json:"status" enum:"effective,expired" doc:"expired only where expiry=latest asks for it."`
+}
+
 func (s *server) getPermissions(ctx context.Context, actor core.Actor, in *getPermissionsInput) (effectivePermissions, error) {
-	// To ignore a range would answer another question than the one that was asked.
-	var faults consent.Faults
-	if in.Expiry != "" && in.Expiry != "effective" {
-		faults.Add("expiry", "must be effective: nothing else is available in this version")
-	}
-	for _, p := range []struct{ name, value string }{{"validStart", in.ValidStart}, {"validEnd", in.ValidEnd}} {
-		if p.value != "" {
-			faults.Add(p.name, "is not available in this version")
+	e, err := s.Core.EffectiveOf(ctx, actor, core.EffectiveQuery{
+		ApplicationID: in.ApplicationID, Citizen: consent.CitizenKey{ID: consent.ID(in.CitizenID), ExternalRef: in.ExternalRef}, OptionID: in.OptionID,
+		Start: in.ValidStart.Instant, End: in.ValidEnd.Instant, Latest: in.Expiry == "latest",
+	})
+	list := make([]listedPermission, len(e.Permissions))
+	for i, p := range e.Permissions {
+		list[i] = listedPermission{p, "effective"}
+		if e.Expired[i] {
+			list[i].Status = "expired"
 		}
 	}
-	if err := faults.Err(); err != nil {
-		return effectivePermissions{}, err
-	}
-	e, err := s.Core.EffectiveOf(ctx, actor, in.ApplicationID, consent.CitizenKey{ID: consent.ID(in.CitizenID), ExternalRef: in.ExternalRef}, in.OptionID)
-	return effectivePermissions{in.ApplicationID, e.CitizenID, consent.Text(e.ExternalRef), e.Permissions, e.Pending}, err
+	return effectivePermissions{in.ApplicationID, e.CitizenID, consent.Text(e.ExternalRef), list, e.Pending}, err
 }

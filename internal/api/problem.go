@@ -39,6 +39,8 @@ type fault struct {
 	Message  string `json:"message" doc:"What the field must be or do."`
 }
 
+var errNothingHere = consent.Errorf(consent.NotFound, "There is nothing at this path.")
+
 // refusal is an error that only HTTP knows.
 type refusal struct {
 	status int
@@ -153,6 +155,9 @@ func humaError(hc huma.Context, _ int, _ string, errs ...error) huma.StatusError
 	err := error(nil)
 	for _, e := range errs {
 		if detail, ok := e.(*huma.ErrorDetail); ok { //nolint:errorlint // huma gives them bare
+			if strings.HasPrefix(detail.Location, "path.") {
+				err = errNothingHere // what is no id names nothing
+			}
 			faults.Add(detail.Location, "%s", plain(detail.Message))
 		} else if err == nil {
 			err = e

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -104,7 +105,7 @@ var operations = map[string]struct {
 			"The answer says for each change whether it decides the state now (`effective`) and what applies (`current`): an older answer, or a claim against a standing refusal, " +
 			"is recorded and changes nothing.",
 		errors:  []int{http.StatusNotFound},
-		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "policy-01", "channel": "web", "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}]}`,
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "policy-01", "channel": "web", "changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}]}`,
 		answer: `{"transactionId": "01995c40-0b1e-7c55-9a3f-1c2d3e4f5a6b", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1",
 			"recordedAt": "2026-11-22T09:30:00.000Z", "obtainedAt": "2026-11-22T09:30:00.000Z",
 			"changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED", "validFrom": null, "validUntil": "2028-11-22T09:30:00.000Z",
@@ -119,13 +120,13 @@ var operations = map[string]struct {
 		tag: tagPermissions, summary: "Read the effective state of a citizen",
 		description: "What applies now. An option that was never answered has no entry. The citizen is named by `citizenId`, by `externalRef`, or by both.",
 		errors:      []int{http.StatusNotFound},
-		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + examplePermission + `], "pending": []}`,
+		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + strings.Replace(examplePermission, "{", `{"status": "effective", `, 1) + `], "pending": []}`,
 	},
 	"createSubscription": {
 		tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,
 		description: "From now on every change of a citizen of the application is sent to the `url`, in order for each citizen, until it is delivered.",
 		errors:      []int{http.StatusNotFound},
-		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,
+		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "updateType": "effective-permission", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,
 		answer:      exampleSubscription,
 	},
 	"listSubscriptions": {
@@ -139,7 +140,7 @@ var operations = map[string]struct {
 		tag: tagSubscriptions, summary: "Replace a subscription",
 		description: "What is left out takes its default, except the secrets: they stay, and `null` clears them. What waits is sent by the new settings.",
 		errors:      []int{http.StatusNotFound},
-		request:     `{"name": "CRM", "url": "https://crm.example.com/hooks/consent", "status": "paused"}`,
+		request:     `{"name": "CRM", "url": "https://crm.example.com/hooks/consent", "updateType": "effective-permission", "status": "paused"}`,
 		answer:      exampleSubscription,
 	},
 	"changeSubscription": {

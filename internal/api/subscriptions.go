@@ -15,15 +15,15 @@ import (
 type subscriptionChange struct {
 	ApplicationID optional[applicationID]              `json:"applicationId,omitempty"`
 	Name          optional[string]                     `json:"name,omitempty" minLength:"1" maxLength:"200"`
-	URL           optional[string]                     `json:"url,omitempty" minLength:"1" maxLength:"2000"`
-	UpdateType    optional[consent.UpdateType]         `json:"updateType,omitempty"`
-	Status        optional[consent.SubscriptionStatus] `json:"status,omitempty"`
-	AuthType      optional[consent.AuthType]           `json:"authType,omitempty"`
+	URL           optional[string]                     `json:"url,omitempty" minLength:"1" maxLength:"2048"`
+	UpdateType    optional[consent.UpdateType]         `json:"updateType,omitempty" minLength:"1" maxLength:"50"`
+	Status        optional[consent.SubscriptionStatus] `json:"status,omitempty" minLength:"1" maxLength:"50"`
+	AuthType      optional[consent.AuthType]           `json:"authType,omitempty" minLength:"1" maxLength:"50"`
 	Token         optional[string]                     `json:"token,omitempty" maxLength:"8192" writeOnly:"true"`
-	TokenLocation optional[consent.TokenLocation]      `json:"tokenLocation,omitempty"`
+	TokenLocation optional[consent.TokenLocation]      `json:"tokenLocation,omitempty" minLength:"1" maxLength:"50"`
 	TokenName     optional[string]                     `json:"tokenName,omitempty" maxLength:"100"`
 	RefreshToken  optional[string]                     `json:"refreshToken,omitempty" maxLength:"8192" writeOnly:"true"`
-	RefreshURL    optional[string]                     `json:"refreshUrl,omitempty" maxLength:"2000"`
+	RefreshURL    optional[string]                     `json:"refreshUrl,omitempty" minLength:"1" maxLength:"2048"`
 	ClientID      optional[string]                     `json:"clientId,omitempty" maxLength:"500"`
 	ClientSecret  optional[string]                     `json:"clientSecret,omitempty" maxLength:"8192" writeOnly:"true"`
 }
@@ -108,16 +108,17 @@ type subscriptionList struct {
 type createSubscriptionInput struct{ body[newSubscription] }
 
 func (s *server) createSubscription(ctx context.Context, actor core.Actor, in *createSubscriptionInput) (subscription, error) {
-	v := consent.Subscription{ApplicationID: string(in.value.ApplicationID.value)}
-	(*subscriptionChange)(&in.value).apply(&v)
-	created, err := s.Core.CreateSubscription(ctx, actor, v)
+	value, found := in.read()
+	v := consent.Subscription{ApplicationID: string(value.ApplicationID.value)}
+	(*subscriptionChange)(&value).apply(&v)
+	created, err := s.Core.CreateSubscription(ctx, actor, found, v)
 	return subscriptionOf(created), err
 }
 
 type listSubscriptionsInput struct {
 	ApplicationID string `query:"applicationId" maxLength:"50" doc:"Only those of this application."`
 	Status        string `query:"status" enum:"active,paused" doc:"Only those of this status."`
-	UpdateType    string `query:"updateType" enum:"effective-permission" doc:"Only those of this type."`
+	UpdateType    string `query:"updateType" enum:"effective-permission,consent-receipts,citizen-emails" doc:"Only those of this type."`
 	Paging
 }
 
@@ -148,7 +149,8 @@ type replaceSubscriptionInput struct {
 }
 
 func (s *server) replaceSubscription(ctx context.Context, actor core.Actor, in *replaceSubscriptionInput) (subscription, error) {
-	return s.editSubscription(ctx, actor, consent.ID(in.ID), subscriptionChange(in.value), func(v *consent.Subscription) {
+	value, found := in.read()
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), subscriptionChange(value), found, func(v *consent.Subscription) {
 		*v = consent.Subscription{
 			ID: v.ID, Application: v.Application, ApplicationID: v.ApplicationID, Secrets: v.Secrets, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
 		}
@@ -161,26 +163,19 @@ type changeSubscriptionInput struct {
 }
 
 func (s *server) changeSubscription(ctx context.Context, actor core.Actor, in *changeSubscriptionInput) (subscription, error) {
-	return s.editSubscription(ctx, actor, consent.ID(in.ID), in.value, func(*consent.Subscription) {})
+	value, found := in.read()
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), value, found, func(*consent.Subscription) {})
 }
 
 // editSubscription applies a change to a subscription that prepare has prepared
-// for it. The application is part of what the subscription is and stays.
-func (s *server) editSubscription(ctx context.Context, actor core.Actor, id consent.ID, c subscriptionChange, prepare func(*consent.Subscription)) (subscription, error) {
-	if c.ApplicationID.value != "" {
-		present, err := s.Core.Subscription(ctx, actor, id)
-		if err != nil {
-			return subscription{}, err
-		}
-		if present.ApplicationID != string(c.ApplicationID.value) {
-			var faults consent.Faults
-			faults.Add("applicationId", "cannot be changed")
-			return subscription{}, faults.Err()
-		}
-	}
-	v, err := s.Core.ChangeSubscription(ctx, actor, id, func(v *consent.Subscription) {
+// for it.
+func (s *server) editSubscription(ctx context.Context, actor core.Actor, id consent.ID, c subscriptionChange, found consent.Faults, prepare func(*consent.Subscription)) (subscription, error) {
+	v, err := s.Core.ChangeSubscription(ctx, actor, found, id, func(v *consent.Subscription) {
 		prepare(v)
 		c.apply(v)
+		if c.ApplicationID.value != "" {
+			v.ApplicationID = string(c.ApplicationID.value) // core refuses another one
+		}
 	})
 	return subscriptionOf(v), err
 }

@@ -141,5 +141,5 @@ func TestSubscriptionsAreListed(t *testing.T) {
 		t.Error(a.text)
 	}
 	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/subscriptions?status=stopped&updateType=x&limit=0", nil, "query.status", "query.updateType", "query.limit")
-	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/subscriptions/x", nil, "path.id")
+	w.refused(http.StatusNotFound, "GET", "/v1/subscriptions/x", nil) // what is no id names nothing
 }

@@ -40,13 +40,17 @@ var errGrantType = consent.Errorf(consent.Invalid, "The grant_type must be clien
 // createAccessToken exchanges the credentials of a client for an access token
 // (RFC 6749 §4.4). They may come as HTTP Basic authentication, too (§2.3.1).
 func (s *server) createAccessToken(ctx context.Context, _ core.Actor, in *createAccessTokenInput) (accessToken, error) {
-	if in.value.GrantType != "client_credentials" {
+	value, found := in.read()
+	if err := found.Err(); err != nil {
+		return accessToken{}, err
+	}
+	if value.GrantType != "client_credentials" {
 		return accessToken{}, errGrantType
 	}
-	if s.TokenAudience != "" && in.value.Audience != s.TokenAudience {
+	if s.TokenAudience != "" && value.Audience != s.TokenAudience {
 		return accessToken{}, consent.Errorf(consent.Invalid, "The audience must be the one that this server stands for.")
 	}
-	id, secret := in.value.ClientID, in.value.ClientSecret
+	id, secret := value.ClientID, value.ClientSecret
 	if basicID, basicSecret, ok := basic(in.Authorization); ok {
 		id, secret = basicID, basicSecret
 	}

@@ -17,12 +17,12 @@ import (
 type newTransaction struct {
 	ApplicationID          applicationID `json:"applicationId"`
 	CitizenID              consent.ID    `json:"citizenId,omitempty"`
-	ExternalRef            string        `json:"externalRef,omitempty" maxLength:"100"`
+	ExternalRef            string        `json:"externalRef,omitempty" minLength:"1" maxLength:"100"`
 	Changes                newChanges    `json:"changes"`
-	PrivacyPolicyID        string        `json:"privacyPolicyId,omitempty" maxLength:"100"`
-	PrivacyPolicyRef       string        `json:"privacyPolicyRef,omitempty" maxLength:"100"`
-	PermissionStatementID  string        `json:"permissionStatementId,omitempty" maxLength:"100"`
-	PermissionStatementRef string        `json:"permissionStatementRef,omitempty" maxLength:"100"`
+	PrivacyPolicyID        string        `json:"privacyPolicyId,omitempty" minLength:"1" maxLength:"100"`
+	PrivacyPolicyRef       string        `json:"privacyPolicyRef,omitempty" minLength:"1" maxLength:"100"`
+	PermissionStatementID  string        `json:"permissionStatementId,omitempty" minLength:"1" maxLength:"100"`
+	PermissionStatementRef string        `json:"permissionStatementRef,omitempty" minLength:"1" maxLength:"100"`
 	ObtainedAt             moment        `json:"obtainedAt,omitempty"`
 	Channel                string        `json:"channel,omitempty" maxLength:"200"`
 	Campaign               string        `json:"campaign,omitempty" maxLength:"200"`
@@ -36,7 +36,7 @@ type newTransaction struct {
 }
 
 type newChange struct {
-	OptionType    consent.OptionType    `json:"optionType,omitempty" default:"option"`
+	OptionType    consent.OptionType    `json:"optionType,omitempty" minLength:"1" maxLength:"20" default:"option"`
 	OptionID      string                `json:"optionId" minLength:"1" maxLength:"100"`
 	Justification consent.Justification `json:"justification"`
 	State         consent.State         `json:"state"`
@@ -107,7 +107,7 @@ func (recordedChange) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sch
 type recordTransactionInput struct{ body[newTransaction] }
 
 func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *recordTransactionInput) (recordedTransaction, error) {
-	t := in.value
+	t, found := in.read()
 	changes := make([]consent.Change, len(t.Changes))
 	for i, c := range t.Changes {
 		changes[i] = consent.Change{
@@ -115,7 +115,7 @@ func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *re
 			ValidFrom: c.ValidFrom.Instant, ValidUntil: c.ValidUntil.Instant,
 		}
 	}
-	done, err := s.Core.Record(ctx, actor, core.Transaction{
+	done, err := s.Core.Record(ctx, actor, found, core.Transaction{
 		ApplicationID: string(t.ApplicationID), Citizen: consent.CitizenKey{ID: t.CitizenID, ExternalRef: t.ExternalRef}, Changes: changes,
 		PrivacyPolicyID: t.PrivacyPolicyID, PrivacyPolicyRef: t.PrivacyPolicyRef,
 		PermissionStatementID: t.PermissionStatementID, PermissionStatementRef: t.PermissionStatementRef,

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -32,9 +33,17 @@ const (
 	formType = "application/x-www-form-urlencoded"
 )
 
-// body is the body of a request, embedded in the input of an operation. The
-// operation gets a value that keeps to the published schema of T.
-type body[T any] struct{ value T }
+// body is the body of a request, embedded in the input of an operation, which gets
+// it from read.
+type body[T any] struct {
+	value  T
+	faults consent.Faults
+}
+
+// read gives the body and what is wrong with it by its published schema; what is
+// wrong has been left out of the value. Core reports it together with what it finds
+// itself, so that the caller learns everything at once.
+func (b *body[T]) read() (T, consent.Faults) { return b.value, b.faults }
 
 // documented is the input of an operation that has a body.
 type documented interface {
@@ -48,8 +57,7 @@ func (*body[T]) schema(r huma.Registry) *huma.Schema {
 	return s
 }
 
-// Resolve reads the body; huma calls it once the parameters are read, and gathers
-// the faults of both.
+// Resolve reads the body; huma calls it once the parameters are read.
 func (b *body[T]) Resolve(hc huma.Context) []error {
 	content := hc.Operation().RequestBody.Content
 	data, err := readBody(hc, content)
@@ -61,18 +69,18 @@ func (b *body[T]) Resolve(hc huma.Context) []error {
 		return []error{err}
 	}
 	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
-	var faults consent.Faults
-	check(registry, content[jsonType].Schema, tree, "body", &faults)
-	if faults == nil {
-		if err := json.Unmarshal(data, &b.value); err != nil {
-			return []error{fmt.Errorf("a body that keeps to its schema cannot be read: %w", err)}
+	if usable := check(registry, content[jsonType].Schema, tree, "", &b.faults); !usable {
+		return []error{b.faults.Err()}
+	}
+	if b.faults != nil {
+		if data, err = json.Marshal(tree); err != nil {
+			return []error{fmt.Errorf("what is left of a body cannot be written: %w", err)}
 		}
 	}
-	errs := make([]error, len(faults))
-	for i, f := range faults {
-		errs[i] = &huma.ErrorDetail{Location: f.Location, Message: f.Message}
+	if err := json.Unmarshal(data, &b.value); err != nil {
+		return []error{fmt.Errorf("a body that keeps to its schema cannot be read: %w", err)}
 	}
-	return errs
+	return nil
 }
 
 // readBody gives the JSON of a body. A form becomes an object of its first values.
@@ -147,10 +155,11 @@ func parse(data []byte) (tree any, err error) {
 }
 
 // check notes where a JSON value does not keep to its published schema: types,
-// formats, lengths and what must be given. What else breaks a rule core says
-// better, values that are none of an enumeration included. Names that the schema
-// does not know are ignored.
-func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Faults) {
+// formats, lengths and what must be given. It takes what does not keep to it out of
+// objects and lists, and reports whether v itself is usable. What else breaks a rule
+// core says better, values that are none of an enumeration included. Names that the
+// schema does not know are ignored.
+func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Faults) (usable bool) {
 	for s.Ref != "" {
 		s = r.SchemaFromRef(s.Ref)
 	}
@@ -161,39 +170,44 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 				a = r.SchemaFromRef(a.Ref)
 			}
 			if a.Type == typeOf(v) {
-				check(r, a, v, at, faults)
-				return
+				return check(r, a, v, at, faults)
 			}
 			if a.Type != nullType {
 				names = append(names, typeNames[a.Type])
 			}
 		}
-		faults.Add(at, "must be %s", strings.Join(names, " or "))
-		return
+		faults.Add(cmp.Or(at, "body"), "must be %s", strings.Join(names, " or "))
+		return false
 	}
 	if typeOf(v) != s.Type {
-		faults.Add(at, "must be %s", typeNames[s.Type])
-		return
+		faults.Add(cmp.Or(at, "body"), "must be %s", typeNames[s.Type])
+		return false
 	}
 	switch v := v.(type) {
 	case map[string]any:
 		for _, name := range sortedNames(s.Properties) {
+			place := strings.TrimPrefix(at+"."+name, ".")
 			switch value := v[name]; {
 			case value != nil:
-				check(r, s.Properties[name], value, at+"."+name, faults)
+				if !check(r, s.Properties[name], value, place, faults) {
+					delete(v, name)
+				}
 			case slices.Contains(s.Required, name):
-				faults.Add(at+"."+name, "must be given")
+				faults.Add(place, "must be given")
 			}
 		}
 	case []any:
 		if s.MaxItems != nil && len(v) > *s.MaxItems {
 			faults.Add(at, "must hold at most %d", *s.MaxItems)
-			return
+			return false
 		}
 		for i, item := range v {
-			check(r, s.Items, item, fmt.Sprintf("%s[%d]", at, i), faults)
+			if !check(r, s.Items, item, fmt.Sprintf("%s[%d]", at, i), faults) {
+				v[i] = nil
+			}
 		}
 	case string:
+		before := len(*faults)
 		if s.MaxLength != nil {
 			least := 0
 			if s.MinLength != nil {
@@ -211,7 +225,9 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 		if err != nil {
 			faults.Add(at, "%v", err)
 		}
+		return len(*faults) == before
 	}
+	return true
 }
 
 // nullType is the type of null, which huma has no name for.

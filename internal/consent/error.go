@@ -3,6 +3,7 @@ package consent
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -74,8 +75,11 @@ func KindOf(err error) Kind {
 // of them at once.
 type Faults []FieldError
 
-// Add notes one fault at a location.
+// Add notes a fault at a location; the first one there is enough.
 func (f *Faults) Add(location, format string, args ...any) {
+	if slices.ContainsFunc(*f, func(known FieldError) bool { return known.Location == location }) {
+		return
+	}
 	*f = append(*f, FieldError{Location: location, Message: fmt.Sprintf(format, args...)})
 }
 

@@ -2,22 +2,22 @@ package core
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/store"
 )
 
 // CreateCitizen creates a citizen; an externalRef that exists in the application
-// is a Conflict.
-func (s *Service) CreateCitizen(ctx context.Context, a Actor, applicationID, externalRef string, d consent.Details) (consent.Citizen, error) {
-	snap, err := s.authorise(ctx, a, consent.CitizensWrite, applicationID)
+// is a Conflict. Faults found in reading the request are reported with its own.
+func (s *Service) CreateCitizen(ctx context.Context, a Actor, found consent.Faults, applicationID, externalRef string, d consent.Details) (consent.Citizen, error) {
+	snap, err := s.authoriseFor(ctx, a, consent.CitizensWrite, applicationID, found)
 	if err != nil {
 		return consent.Citizen{}, err
 	}
-	var faults consent.Faults
-	consent.CheckExternalRef(externalRef, &faults)
-	d.Check(&faults)
-	if err := faults.Err(); err != nil {
+	consent.CheckExternalRef(externalRef, &found)
+	d.Check(&found)
+	if err := found.Err(); err != nil {
 		return consent.Citizen{}, err
 	}
 	return s.store.CreateCitizen(ctx, snap.Application, externalRef, d, a.ID)
@@ -50,14 +50,15 @@ func (s *Service) CitizenByID(ctx context.Context, a Actor, id consent.ID) (cons
 
 // ChangeCitizen changes the reference or the details of a citizen: change gets
 // the present ones and edits them. It says which application the citizen is of.
-func (s *Service) ChangeCitizen(ctx context.Context, a Actor, id consent.ID, change func(ref *string, d *consent.Details)) (consent.Citizen, string, error) {
+// Faults found in reading the request are reported with its own.
+func (s *Service) ChangeCitizen(ctx context.Context, a Actor, found consent.Faults, id consent.ID, change func(ref *string, d *consent.Details)) (consent.Citizen, string, error) {
 	snap, err := s.applicationOfCitizen(ctx, a, consent.CitizensWrite, id)
 	if err != nil {
 		return consent.Citizen{}, "", err
 	}
 	c, err := s.store.ChangeCitizen(ctx, snap.Application, consent.CitizenKey{ID: id}, a.ID, func(ref *string, d *consent.Details) error {
 		change(ref, d)
-		var faults consent.Faults
+		faults := slices.Clone(found)
 		consent.CheckExternalRef(*ref, &faults)
 		d.Check(&faults)
 		return faults.Err()

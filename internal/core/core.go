@@ -142,6 +142,17 @@ func (s *Service) authorise(ctx context.Context, a Actor, scope consent.Scope, a
 	return snap, nil
 }
 
+// authoriseFor is authorise for a request in which faults were found already. One
+// that names no application at all gets those, for there is nothing to check the
+// rest against.
+func (s *Service) authoriseFor(ctx context.Context, a Actor, scope consent.Scope, applicationID string, found consent.Faults) (*consent.Snapshot, error) {
+	if applicationID == "" && a.may(scope) == nil {
+		found.Add("applicationId", "must be given")
+		return nil, found.Err()
+	}
+	return s.authorise(ctx, a, scope, applicationID)
+}
+
 func (a Actor) may(scope consent.Scope) error {
 	if !slices.Contains(a.Scopes, scope) {
 		return consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)

@@ -31,15 +31,15 @@ const (
 )
 
 // Record records the changes of a transaction. All of them are checked first;
-// where anything is wrong nothing is changed and the error names every fault. A
-// citizen named by an unknown reference is created.
-func (s *Service) Record(ctx context.Context, a Actor, t Transaction) (Recorded, error) {
-	snap, err := s.authorise(ctx, a, consent.ConsentWrite, t.ApplicationID)
+// where anything is wrong nothing is changed and the error names every fault, with
+// those that were found in reading the request. A citizen named by an unknown
+// reference is created.
+func (s *Service) Record(ctx context.Context, a Actor, found consent.Faults, t Transaction) (Recorded, error) {
+	snap, err := s.authoriseFor(ctx, a, consent.ConsentWrite, t.ApplicationID, found)
 	if err != nil {
 		return Recorded{}, err
 	}
-	now := consent.At(time.Now())
-	var faults consent.Faults
+	now, faults := consent.At(time.Now()), found
 	checkCitizenKey(t.Citizen, &faults)
 	consent.CheckText(&faults, "channel", t.Channel, 0, maxLabel)
 	consent.CheckText(&faults, "campaign", t.Campaign, 0, maxLabel)

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -10,14 +11,15 @@ import (
 )
 
 // CreateSubscription registers a webhook. Its id and times are set here; unset
-// fields take their defaults.
-func (s *Service) CreateSubscription(ctx context.Context, a Actor, v consent.Subscription) (consent.Subscription, error) {
-	snap, err := s.authorise(ctx, a, consent.WebhooksManage, v.ApplicationID)
+// fields take their defaults. Faults found in reading the request are reported with
+// its own.
+func (s *Service) CreateSubscription(ctx context.Context, a Actor, found consent.Faults, v consent.Subscription) (consent.Subscription, error) {
+	snap, err := s.authoriseFor(ctx, a, consent.WebhooksManage, v.ApplicationID, found)
 	if err != nil {
 		return consent.Subscription{}, err
 	}
 	v.ID, v.Application = store.NewID(), snap.Application
-	if err := s.checkSubscription(&v); err != nil {
+	if err := s.checkSubscription(&v, found); err != nil {
 		return consent.Subscription{}, err
 	}
 	return s.store.CreateSubscription(ctx, v, a.ID)
@@ -25,12 +27,12 @@ func (s *Service) CreateSubscription(ctx context.Context, a Actor, v consent.Sub
 
 // checkSubscription completes a registration with the defaults and checks it
 // whole.
-func (s *Service) checkSubscription(v *consent.Subscription) error {
+func (s *Service) checkSubscription(v *consent.Subscription, found consent.Faults) error {
 	def(&v.UpdateType, consent.EffectivePermission)
 	def(&v.Status, consent.Active)
 	def(&v.AuthType, consent.AuthNone)
 	def(&v.TokenLocation, consent.InHeader)
-	var faults consent.Faults
+	faults := slices.Clone(found)
 	v.Check(&faults)
 	if err := s.outbound.CheckURL(v.URL); err != nil {
 		faults.Add("url", "%v", err)
@@ -55,14 +57,20 @@ func def[T ~string](field *T, value T) {
 }
 
 // ChangeSubscription changes a registration: change gets the present one and
-// edits it. What waits is sent by the new one.
-func (s *Service) ChangeSubscription(ctx context.Context, a Actor, id consent.ID, change func(*consent.Subscription)) (consent.Subscription, error) {
+// edits it. The application is part of what a subscription is and cannot be
+// changed. What waits is sent by the new one. Faults found in reading the request
+// are reported with its own.
+func (s *Service) ChangeSubscription(ctx context.Context, a Actor, found consent.Faults, id consent.ID, change func(*consent.Subscription)) (consent.Subscription, error) {
 	if err := a.may(consent.WebhooksManage); err != nil {
 		return consent.Subscription{}, err
 	}
 	return s.store.ChangeSubscription(ctx, a.Applications, id, a.ID, func(v *consent.Subscription) error {
+		of := v.ApplicationID
 		change(v)
-		return s.checkSubscription(v)
+		if v.ApplicationID != of {
+			found.Add("applicationId", "cannot be changed")
+		}
+		return s.checkSubscription(v, found)
 	})
 }
 

@@ -47,6 +47,9 @@ type Page struct {
 	streams atomic.Int32
 }
 
+// Patterns are what a Page answers.
+var Patterns = []string{"GET /{$}", "GET /favicon.ico", "/demo/"}
+
 //go:embed templates/page.html
 var templateFiles embed.FS
 

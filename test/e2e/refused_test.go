@@ -139,7 +139,7 @@ var transactionFields = map[string][]wrong{
 		{name: "empty object", value: object{}},
 		{name: "array of an empty object", value: []any{object{}}},
 	},
-	"changes.0.optionType":    append(oneOf("Option", "option/group"), wrong{name: "null", value: nil}),
+	"changes.0.optionType":    oneOf("Option", "option/group"), // left out, or null: option
 	"changes.0.optionId":      required(reference),
 	"changes.0.justification": required(oneOf("Consent", "legitimate_interest")),
 	"changes.0.state":         required(oneOf("granted", "REVOKED")),
@@ -157,7 +157,7 @@ var transactionFields = map[string][]wrong{
 var subscriptionFields = map[string][]wrong{
 	"name":          append(text(10_000), wrong{name: "null", value: nil}, wrong{name: "empty", value: ""}),
 	"url":           append(oneOf("not a url", "/relative", "//example.com/", "example.com", "https://", "https://[::1", "https://example.com:99999/", "ftp://example.com/", "file:///etc/passwd", "javascript:alert(1)"), wrong{name: "null", value: nil}),
-	"updateType":    append(oneOf("Effective-Permission", "everything"), wrong{name: "null", value: nil}),
+	"updateType":    oneOf("Effective-Permission", "everything"),
 	"status":        oneOf("Active", "deleted"),
 	"authType":      oneOf("Token", "basic"),
 	"token":         slices.Concat(notText, unprintable, []wrong{{name: "line break", value: planted + "\r\nX-Evil: 1"}, {name: "too long", value: planted + long(100_000)}}),
@@ -309,11 +309,10 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 			{"POST", "/v1/subscriptions", withToken, all(map[string][]wrong{
 				"applicationId": applicationID,
 				"url":           required(subscriptionFields["url"]),
-				"updateType":    required(subscriptionFields["updateType"]),
 				"token":         append(subscriptionFields["token"], wrong{name: "missing", value: missing}),
 			}, subscriptionFields)},
 			{"PUT", "/v1/subscriptions/" + subscription, withToken, all(map[string][]wrong{
-				"url": required(subscriptionFields["url"]), "updateType": required(subscriptionFields["updateType"]),
+				"url": required(subscriptionFields["url"]),
 			}, subscriptionFields)},
 			{"PATCH", "/v1/subscriptions/" + subscription, object{}, subscriptionFields},
 		}, snapshot)
