@@ -42,7 +42,7 @@ func serve(t *testing.T, answer string) (*client.Client, *seen) {
 		if answer == "" {
 			w.WriteHeader(http.StatusNoContent)
 		}
-		io.WriteString(w, answer)
+		_, _ = io.WriteString(w, answer)
 	}))
 	t.Cleanup(server.Close)
 	c, err := client.New(server.URL+"/", client.APIKey("key-1"))

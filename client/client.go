@@ -25,6 +25,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	mathrand "math/rand/v2"
@@ -170,7 +171,8 @@ func (c *Client) insist(ctx context.Context, k *call, body []byte) ([]byte, erro
 		if err == nil {
 			return answer, nil
 		}
-		problem, answered := err.(*Problem)
+		var problem *Problem
+		answered := errors.As(err, &problem)
 		if answered && problem.Status == http.StatusUnauthorized && proof != "" && !renewed {
 			c.auth.refused(proof) // revoked before its time: once more with a new one
 			renewed = true
@@ -218,7 +220,8 @@ func (c *Client) send(req *http.Request) ([]byte, error) {
 	res, err := c.http.Do(req)
 	if err != nil {
 		// A url.Error repeats the URL, whose query may name a person.
-		if u, ok := err.(*url.Error); ok {
+		var u *url.Error
+		if errors.As(err, &u) {
 			err = u.Err
 		}
 		return nil, err

@@ -44,7 +44,7 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 	}
 	log := observe.NewLogger(io.err, "text", slog.LevelWarn)
 	receiver := demo.NewReceiver()
-	hook, err := net.Listen("tcp", "127.0.0.1:0")
+	hook, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("the demo's receiver cannot listen: %w", err)
 	}

@@ -73,7 +73,7 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 		}
 	}})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)
-	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
+	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", c.Listen, errors.Unwrap(err)), s.store.Close())
 	}
 	s.baseURL = cmp.Or(c.BaseURL, "http://"+s.listener.Addr().String())

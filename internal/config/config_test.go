@@ -170,7 +170,9 @@ key: |
 	s := p.Serve
 	got := []any{s.Data, s.RateLimit, s.QuickAttempts, s.QuickDelays, s.Level(), s.TokenAudience, s.BaseURL, s.Key.Reveal()}
 	want := []any{
-		"/var/lib/open cpm", 2.5, 4, []time.Duration{0, 250 * time.Millisecond}, slog.LevelDebug, "010",
+		"/var/lib/open cpm", 2.5, 4,
+		[]time.Duration{0, 250 * time.Millisecond},
+		slog.LevelDebug, "010",
 		"https://consent.example.com/eu", "first line\nsecond line\n",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

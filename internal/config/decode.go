@@ -38,7 +38,7 @@ func decoder[T any](parse func(string) (T, error), expected string) kong.Mapper 
 			return err
 		}
 		value, err := parse(text)
-		if refused := (refusal)(""); errors.As(err, &refused) {
+		if refused := refusal(""); errors.As(err, &refused) {
 			return refused
 		}
 		if err != nil {

@@ -143,7 +143,7 @@ func (r *resolver) unknown() error {
 		return nil
 	}
 	slices.SortFunc(errs, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	first := errs[0].(*settingError)
+	first := errs[0].(*settingError) //nolint:errorlint // made above, not wrapped
 	return &settingError{first.where, errors.Join(append([]error{first.err}, errs[1:]...)...)}
 }
 

@@ -83,9 +83,13 @@ func checkTexts(faults *Faults, prefix string, v reflect.Value) {
 // Check notes what is wrong with the texts a client claims.
 func (a Attribution) Check(faults *Faults) {
 	for _, f := range []struct{ name, value string }{
-		{"recordedBy", a.RecordedBy}, {"recordedByName", a.RecordedByName},
-		{"delegatedAuthorityId", a.DelegatedAuthorityID}, {"delegatedAuthorityName", a.DelegatedAuthorityName},
-		{"source", a.Source}, {"sourceSystem", a.SourceSystem}, {"sourceSystemReference", a.SourceSystemReference},
+		{"recordedBy", a.RecordedBy},
+		{"recordedByName", a.RecordedByName},
+		{"delegatedAuthorityId", a.DelegatedAuthorityID},
+		{"delegatedAuthorityName", a.DelegatedAuthorityName},
+		{"source", a.Source},
+		{"sourceSystem", a.SourceSystem},
+		{"sourceSystemReference", a.SourceSystemReference},
 	} {
 		CheckText(faults, f.name, f.value, 0, maxDetail)
 	}

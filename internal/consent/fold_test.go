@@ -87,8 +87,14 @@ func history(t *rapid.T) []Transaction {
 		state State
 	}
 	pairs := []pair{
-		{Consent, Granted}, {Consent, Denied}, {Consent, Pending}, {LegitimateInterest, Claimed},
-		{LegitimateInterest, Objected}, {LegitimateInterest, ObjectionUpheld}, {Contract, Claimed}, {Consent, Granted},
+		{Consent, Granted},
+		{Consent, Denied},
+		{Consent, Pending},
+		{LegitimateInterest, Claimed},
+		{LegitimateInterest, Objected},
+		{LegitimateInterest, ObjectionUpheld},
+		{Contract, Claimed},
+		{Consent, Granted},
 	}
 	var list []Transaction
 	var recorded Instant

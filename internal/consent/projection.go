@@ -157,17 +157,17 @@ func (p *Projection) Prune(now Instant) {
 // was anyone's effective state, so it cannot cease either.
 func (c *candidate) bornEnded() bool { return c.end() <= c.evidence.RecordedAt }
 
-// outlasts reports whether d, which comes after c in order, makes c irrelevant
-// for good: it counts already, for at least as long as c, and rule 5 or 6 cannot
-// set it aside in favour of c.
-func (d *candidate) outlasts(c *candidate, now Instant) bool {
+// outlasts reports whether c, which comes after o in order, makes o irrelevant for
+// good: it counts already, for at least as long as o, and rule 5 or 6 cannot set it
+// aside in favour of o.
+func (c *candidate) outlasts(o *candidate, now Instant) bool {
 	switch {
-	case !d.started(now) || d.end() < c.end():
+	case !c.started(now) || c.end() < o.end():
 		return false
-	case d.state == Pending:
-		return c.state == Pending
-	case d.plainClaim():
-		return c.plainClaim()
+	case c.state == Pending:
+		return o.state == Pending
+	case c.plainClaim():
+		return o.plainClaim()
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -220,6 +221,14 @@ templates:
       - {type: text, text: {en: "You can change your mind."}}
 `
 
+func fieldsOf(err error) []FieldError {
+	var e *Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	return e.Fields
+}
+
 func snapshot(t *testing.T) *Snapshot {
 	t.Helper()
 	c, err := ParseCatalogue([]byte(catalogue))
@@ -227,7 +236,7 @@ func snapshot(t *testing.T) *Snapshot {
 		t.Fatal(err)
 	}
 	if err := c.Check(); err != nil {
-		t.Fatalf("%v %v", err, err.(*Error).Fields)
+		t.Fatalf("%v %v", err, fieldsOf(err))
 	}
 	items, err := c.Items()
 	if err != nil {
@@ -339,7 +348,7 @@ templates: [{reference: t, name: T, privacyPolicy: q, blocks: [{type: image}, {t
 		t.Fatal(err)
 	}
 	said := map[string]bool{}
-	for _, f := range err.(*Error).Fields {
+	for _, f := range fieldsOf(err) {
 		said[f.Location] = true
 	}
 	for _, want := range []string{

@@ -251,8 +251,13 @@ func TestRetrySchedule(t *testing.T) {
 			t.Fatalf("%d attempts, want 7 that fail and one that delivers", len(got))
 		}
 		for i, want := range [][2]time.Duration{
-			{800 * time.Millisecond, 1200 * time.Millisecond}, {4 * time.Second, 6 * time.Second},
-			{time.Hour, 66 * time.Minute}, {time.Hour, 66 * time.Minute}, {time.Hour, 66 * time.Minute}, {time.Hour, 66 * time.Minute}, {time.Hour, 66 * time.Minute},
+			{800 * time.Millisecond, 1200 * time.Millisecond},
+			{4 * time.Second, 6 * time.Second},
+			{time.Hour, 66 * time.Minute},
+			{time.Hour, 66 * time.Minute},
+			{time.Hour, 66 * time.Minute},
+			{time.Hour, 66 * time.Minute},
+			{time.Hour, 66 * time.Minute},
 		} {
 			if pause := got[i+1].at.Sub(got[i].at); pause < want[0] || pause > want[1]+time.Second {
 				t.Errorf("attempt %d came %v after the one before, want %v to %v", i+2, pause, want[0], want[1])

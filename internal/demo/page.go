@@ -148,7 +148,7 @@ func (p *Page) message(w http.ResponseWriter, r *http.Request) {
 	}
 	web.SetHeaders(w.Header())
 	w.Header().Set("Content-Type", "application/json")
-	w.Write(body.Bytes()) // the reader going away is no fault of ours
+	_, _ = w.Write(body.Bytes()) // the reader going away is no fault of ours
 }
 
 // update is one event of the stream.

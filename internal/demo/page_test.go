@@ -116,7 +116,7 @@ func TestWhatThePageDoesNotServe(t *testing.T) {
 		t.Fatal(err)
 	}
 	res.Body.Close()
-	if res.StatusCode != 405 {
+	if res.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("a POST was answered %d", res.StatusCode)
 	}
 }
@@ -150,7 +150,7 @@ func (s *site) follow(t *testing.T, query, lastEventID string) *stream {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { res.Body.Close() })
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" {
+	if res.StatusCode != http.StatusOK || res.Header.Get("Content-Type") != "text/event-stream" {
 		t.Fatalf("answered %d %s", res.StatusCode, res.Header.Get("Content-Type"))
 	}
 	return &stream{t, bufio.NewReader(res.Body)}
@@ -249,8 +249,10 @@ func TestTheCurlLinesAreForAShell(t *testing.T) {
 	lines := regexp.MustCompile(`<code id="(curl-[a-z]+)">([^<]*)</code>`).FindAllStringSubmatch(body, -1)
 	want := [][]string{
 		{"-s", "http://127.0.0.1:8080/oauth/token", "-d", "grant_type=client_credentials", "-d", "client_id=i%26d", "-d", "client_secret=s%3Dc+r%26t"},
-		{"-s", "http://127.0.0.1:8080/v1/permissions/transactions", "-H", "X-API-Key: a'b$c `d`", "-H", "Content-Type: application/json", "-d",
-			`{"applicationId":"it's \u0026 mine","externalRef":"NW-10001","changes":[{"optionType":"option","optionId":"newsletter-email","justification":"consent","state":"GRANTED"}],"channel":"curl"}`},
+		{
+			"-s", "http://127.0.0.1:8080/v1/permissions/transactions", "-H", "X-API-Key: a'b$c `d`", "-H", "Content-Type: application/json", "-d",
+			`{"applicationId":"it's \u0026 mine","externalRef":"NW-10001","changes":[{"optionType":"option","optionId":"newsletter-email","justification":"consent","state":"GRANTED"}],"channel":"curl"}`,
+		},
 		{"-s", "-H", "X-API-Key: a'b$c `d`", "http://127.0.0.1:8080/v1/permissions?applicationId=it%27s+%26+mine&externalRef=NW-10001"},
 	}
 	if len(lines) != len(want) {

@@ -77,7 +77,7 @@ func (s *Service) Grant(ctx context.Context, clientID, clientSecret string) (Acc
 	return AccessToken{Token: access, ExpiresIn: s.lifetime, Scopes: c.Scopes}, nil
 }
 
-// New credentials: what the command line asks for.
+// NewCredential is what the command line asks for.
 type NewCredential struct {
 	Kind         store.CredentialKind
 	Name         string

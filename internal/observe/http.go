@@ -54,7 +54,7 @@ func Middleware(log *slog.Logger, metrics *Metrics, fail http.HandlerFunc) func(
 			defer func() {
 				cause := recover()
 				begun := answer.status != 0
-				if cause != nil && cause != http.ErrAbortHandler {
+				if cause != nil && cause != any(http.ErrAbortHandler) {
 					log.ErrorContext(r.Context(), "handler panicked", "route", routeOf(r), "panic", describePanic(cause), "stack", string(debug.Stack()))
 					if !begun {
 						clear(w.Header()) // what the handler meant to say about its own answer
@@ -65,7 +65,7 @@ func Middleware(log *slog.Logger, metrics *Metrics, fail http.HandlerFunc) func(
 						}
 					}
 				}
-				aborted := cause == http.ErrAbortHandler || cause != nil && begun
+				aborted := cause == any(http.ErrAbortHandler) || cause != nil && begun
 				finish(log, metrics, r, answer, time.Since(start), aborted)
 				if aborted {
 					panic(http.ErrAbortHandler)

@@ -45,7 +45,7 @@ func entries(t *testing.T, log *bytes.Buffer) []map[string]any {
 func scrape(t *testing.T, m *observe.Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if w.Code != http.StatusOK {
 		t.Fatalf("/metrics answers %d", w.Code)
 	}
@@ -193,7 +193,7 @@ func TestRequestID(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(slog.LevelInfo)
-			r := httptest.NewRequest("GET", "/v1/citizens/1", nil)
+			r := httptest.NewRequest(http.MethodGet, "/v1/citizens/1", nil)
 			if test.sent != "" {
 				r.Header["X-Request-Id"] = []string{test.sent}
 			}
@@ -224,7 +224,7 @@ func TestPanicBeforeTheAnswer(t *testing.T) {
 		t.Run(target, func(t *testing.T) {
 			s := newSite(slog.LevelInfo)
 			w := httptest.NewRecorder()
-			s.ServeHTTP(w, httptest.NewRequest("GET", target, nil))
+			s.ServeHTTP(w, httptest.NewRequest(http.MethodGet, target, nil))
 			id := w.Header().Get("X-Request-Id")
 			if w.Code != 500 || id == "" || w.Body.String() != "internal error, request "+id {
 				t.Errorf("answer %d %q with id %q", w.Code, w.Body, id)
@@ -255,7 +255,7 @@ func TestPanicWithoutWords(t *testing.T) {
 	handler := observe.Middleware(slog.New(slog.DiscardHandler), observe.NewMetrics(""), func(http.ResponseWriter, *http.Request) {})(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("x") }))
 	w := httptest.NewRecorder()
-	handler.ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	if w.Code != 500 {
 		t.Errorf("answer %d, want 500", w.Code)
 	}
@@ -391,7 +391,7 @@ func TestReferencePageIsCurrent(t *testing.T) {
 
 func ask(handler http.HandlerFunc, ctx context.Context) *httptest.ResponseRecorder {
 	w := httptest.NewRecorder()
-	handler(w, httptest.NewRequest("GET", "/readyz", nil).WithContext(ctx))
+	handler(w, httptest.NewRequest(http.MethodGet, "/readyz", nil).WithContext(ctx))
 	return w
 }
 

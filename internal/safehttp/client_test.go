@@ -242,8 +242,8 @@ func TestHTTP2(t *testing.T) {
 	if answer := post(t, c, Request{URL: s.URL + "/endless"}); answer.Status != 200 || len(answer.Body) != 4<<10 || !answer.Truncated {
 		t.Errorf("endless body: status %d, kept %d bytes, truncated %v", answer.Status, len(answer.Body), answer.Truncated)
 	}
-	wantError(t, c, Request{URL: s.URL + "/headers"}, Protocol, "headers of the answer exceed 64 KiB")
-	wantError(t, c, Request{URL: s.URL + "/hang", Timeout: short}, Timeout, "waiting for the answer")
+	_ = wantError(t, c, Request{URL: s.URL + "/headers"}, Protocol, "headers of the answer exceed 64 KiB")
+	_ = wantError(t, c, Request{URL: s.URL + "/hang", Timeout: short}, Timeout, "waiting for the answer")
 	if answer := post(t, c, Request{URL: s.URL}); string(answer.Body) != "HTTP/2.0" {
 		t.Errorf("spoke %s", answer.Body)
 	}
@@ -381,13 +381,13 @@ func TestRebinding(t *testing.T) {
 	if answer := post(t, c, request); answer.Status != 204 {
 		t.Errorf("status %d", answer.Status)
 	}
-	wantError(t, c, request, Blocked, "the address 127.0.0.1 is not allowed")
+	_ = wantError(t, c, request, Blocked, "the address 127.0.0.1 is not allowed")
 	if answer := post(t, c, request); answer.Status != 204 {
 		t.Errorf("status %d where one of two addresses is permitted", answer.Status)
 	}
-	wantError(t, c, request, Blocked, "is not allowed")
+	_ = wantError(t, c, request, Blocked, "is not allowed")
 	request.URL = "https://rebind.example:" + port
-	wantError(t, c, request, Blocked, "is not allowed")
+	_ = wantError(t, c, request, Blocked, "is not allowed")
 	if permitted.Load() != 2 || forbidden.Load() != 0 {
 		t.Errorf("%d connections to the permitted address, %d to the forbidden one, want 2 and 0", permitted.Load(), forbidden.Load())
 	}
@@ -400,7 +400,7 @@ func TestNamesAreJudgedByTheirAddress(t *testing.T) {
 	if err := loopback.CheckURL("http://public.example/"); err != nil {
 		t.Fatal(err)
 	}
-	wantError(t, c, Request{URL: "http://public.example/"}, Blocked, "plain http to 8.8.8.8 is not allowed: use https")
+	_ = wantError(t, c, Request{URL: "http://public.example/"}, Blocked, "plain http to 8.8.8.8 is not allowed: use https")
 }
 
 func TestRefusesBeforeSending(t *testing.T) {
@@ -503,7 +503,7 @@ func TestHostileAnswers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := newClient(t, loopback, Options{})
-			wantError(t, c, Request{URL: "http://" + serveConns(t, "127.0.0.1:0", test.talk), Timeout: test.timeout}, test.class, test.reason)
+			_ = wantError(t, c, Request{URL: "http://" + serveConns(t, "127.0.0.1:0", test.talk), Timeout: test.timeout}, test.class, test.reason)
 		})
 	}
 
@@ -611,7 +611,7 @@ func TestTLS(t *testing.T) {
 			_, port, _ := net.SplitHostPort(serveConns(t, "127.0.0.1:0", test.talk))
 			request := Request{URL: "https://" + host + ".:" + port} // the dot is no part of the name in a certificate
 			if test.reason != "" {
-				wantError(t, c, request, TLS, test.reason)
+				_ = wantError(t, c, request, TLS, test.reason)
 			} else if answer := post(t, c, request); answer.Status != 204 {
 				t.Errorf("status %d", answer.Status)
 			}
@@ -626,13 +626,13 @@ func TestNoConnection(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	wantError(t, newClient(t, loopback, Options{}), Request{URL: "http://" + l.Addr().String()}, Connect, "connection refused")
+	_ = wantError(t, newClient(t, loopback, Options{}), Request{URL: "http://" + l.Addr().String()}, Connect, "connection refused")
 	nowhere := newClient(t, loopback, Options{Resolver: lyingResolver(t, nil)})
-	wantError(t, nowhere, Request{URL: "https://nowhere.example/"}, DNS, "does not exist or has no address")
+	_ = wantError(t, nowhere, Request{URL: "https://nowhere.example/"}, DNS, "does not exist or has no address")
 	dead := newClient(t, loopback, Options{Resolver: &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, errors.New("no name server")
 	}}})
-	wantError(t, dead, Request{URL: "https://nowhere.example/"}, DNS, "the name server failed")
+	_ = wantError(t, dead, Request{URL: "https://nowhere.example/"}, DNS, "the name server failed")
 }
 
 // TestTimeouts: the timeout covers every stage, its reason names the stage, and nothing goes on after it.
@@ -645,17 +645,17 @@ func TestTimeouts(t *testing.T) {
 	})
 	c := newClient(t, loopback, Options{})
 
-	wantError(t, c, Request{URL: "https://" + silent, Timeout: short}, Timeout, "securing the connection (TLS)")
+	_ = wantError(t, c, Request{URL: "https://" + silent, Timeout: short}, Timeout, "securing the connection (TLS)")
 	<-gone // the handshake was given up with the call
 
 	unread := serveConns(t, "127.0.0.1:0", func(net.Conn) { <-t.Context().Done() })
-	wantError(t, c, Request{URL: "http://" + unread, Body: make([]byte, 32<<20), Timeout: short}, Timeout, "sending the request")
+	_ = wantError(t, c, Request{URL: "http://" + unread, Body: make([]byte, 32<<20), Timeout: short}, Timeout, "sending the request")
 
 	mute := newClient(t, loopback, Options{Resolver: &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}})
-	wantError(t, mute, Request{URL: "https://receiver.example/", Timeout: short}, Timeout, "looking up the host name")
+	_ = wantError(t, mute, Request{URL: "https://receiver.example/", Timeout: short}, Timeout, "looking up the host name")
 }
 
 // TestOneHostTakesNoMoreThanItsShare: calls beyond the connections of a host wait for one, within their timeout.
@@ -678,7 +678,7 @@ func TestOneHostTakesNoMoreThanItsShare(t *testing.T) {
 	}
 	go send()
 	<-arrived
-	wantError(t, c, Request{URL: s.URL, Timeout: short}, Timeout, "waiting for a free connection")
+	_ = wantError(t, c, Request{URL: s.URL, Timeout: short}, Timeout, "waiting for a free connection")
 	go send()
 	release <- struct{}{}
 	<-arrived

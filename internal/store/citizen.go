@@ -340,8 +340,10 @@ func pick(w *citizenWrite, ref refKey, byRef map[refKey]*citizenRow, byID map[co
 			return nil, ErrNoCitizen
 		}
 		if w.key.ExternalRef != "" && byRef[ref] != c {
-			return nil, &consent.Error{Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens; nothing was changed.",
-				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}}}
+			return nil, &consent.Error{
+				Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens; nothing was changed.",
+				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}},
+			}
 		}
 		if c.deletedAt != 0 {
 			return nil, ErrNoCitizen
@@ -365,8 +367,10 @@ func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string
 		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
 			if !created {
-				return &consent.Error{Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
-					Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}}}
+				return &consent.Error{
+					Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
+					Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}},
+				}
 			}
 			if err := c.setProfile(profile{ref, d}); err != nil {
 				return err
@@ -406,8 +410,10 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 					return err
 				}
 				if n == 0 {
-					return &consent.Error{Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
-						Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}}}
+					return &consent.Error{
+						Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
+						Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}},
+					}
 				}
 				c.refIndex = k.index[:]
 				// The reference is part of every message: subscribers must learn it.
@@ -522,8 +528,10 @@ func (s *Store) readCitizen(ctx context.Context, application int64, key consent.
 	}
 	if !key.ID.IsZero() && key.ExternalRef != "" {
 		if k := s.refKey(application, key.ExternalRef); [16]byte(c.refIndex) != k.index {
-			return nil, &consent.Error{Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens.",
-				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}}}
+			return nil, &consent.Error{
+				Kind: consent.Invalid, Message: "citizenId and externalRef name different citizens.",
+				Fields: []consent.FieldError{{Location: "externalRef", Message: "must name the same citizen as citizenId"}},
+			}
 		}
 	}
 	return c, nil

@@ -228,7 +228,7 @@ func (s *Store) Transactions(ctx context.Context, application int64, f Transacti
 			}
 			list[i].ExternalRef = p.ExternalRef
 		}
-		if list[i].Transaction, err = r.record.transaction(&r.citizen); err != nil {
+		if list[i].Transaction, err = r.transaction(&r.citizen); err != nil {
 			return nil, 0, err
 		}
 	}

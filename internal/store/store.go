@@ -100,8 +100,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	if err := s.prepare(ctx); err != nil {
-		s.closeDatabases()
-		return nil, err
+		return nil, errors.Join(err, s.closeDatabases())
 	}
 	run, stop := context.WithCancel(context.Background())
 	s.stop = stop

@@ -31,7 +31,7 @@ type tx struct {
 
 // exec runs a statement that is prepared once per connection.
 func (t *tx) exec(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	st, err := t.stmt(ctx, query)
+	st, err := t.stmt(ctx, query) //nolint:sqlclosecheck // closed with the connection
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (sql.Result, e
 
 // row reads one row by a statement that is prepared once per connection.
 func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
-	st, err := t.stmt(ctx, query)
+	st, err := t.stmt(ctx, query) //nolint:sqlclosecheck // closed with the connection
 	if err != nil {
 		return t.QueryRowContext(ctx, query, args...) // reports the same error
 	}

@@ -116,7 +116,7 @@ func Assets() http.Handler {
 		}
 		h.Set("Content-Length", strconv.Itoa(len(body)))
 		if r.Method == http.MethodGet {
-			w.Write(body) // the reader going away is no fault of ours
+			_, _ = w.Write(body) // the reader going away is no fault of ours
 		}
 	})
 }

@@ -37,7 +37,7 @@ func Render(w http.ResponseWriter, status int, t *template.Template, name string
 	SetHeaders(w.Header())
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	w.Write(page.Bytes()) // the reader going away is no fault of ours
+	_, _ = w.Write(page.Bytes()) // the reader going away is no fault of ours
 	return nil
 }
 

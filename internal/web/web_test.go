@@ -152,7 +152,9 @@ func fetch(t *testing.T, path, encoding string) *http.Response {
 	}
 	w := httptest.NewRecorder()
 	web.Assets().ServeHTTP(w, req)
-	return w.Result()
+	res := w.Result()
+	t.Cleanup(func() { res.Body.Close() })
+	return res
 }
 
 func TestBudgets(t *testing.T) {

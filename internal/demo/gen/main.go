@@ -70,8 +70,7 @@ func write(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		lines.Write(line)
-		lines.WriteByte('\n')
+		_, _ = lines.Write(append(line, '\n')) // a bufio.Writer keeps its error for Flush
 	}
 	return lines.Flush()
 }

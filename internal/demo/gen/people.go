@@ -15,13 +15,17 @@ type culture struct {
 
 type town struct{ name, postcode string }
 
-var british = []town{{"Leeds", "LS6 2##"}, {"Bristol", "BS8 4##"}, {"Sheffield", "S10 1##"}, {"Edinburgh", "EH3 9##"}, {"Cardiff", "CF24 3##"}, {"Keswick", "CA12 5##"}, {"Bradford", "BD7 1##"}, {"Leicester", "LE2 3##"}}
-var german = []town{{"Hamburg", "20###"}, {"Berlin", "10###"}, {"Freiburg", "79###"}, {"München", "80###"}, {"Leipzig", "04###"}}
-var french = []town{{"Lyon", "6900#"}, {"Grenoble", "38000"}, {"Annecy", "74000"}, {"Strasbourg", "67000"}}
+var (
+	british = []town{{"Leeds", "LS6 2##"}, {"Bristol", "BS8 4##"}, {"Sheffield", "S10 1##"}, {"Edinburgh", "EH3 9##"}, {"Cardiff", "CF24 3##"}, {"Keswick", "CA12 5##"}, {"Bradford", "BD7 1##"}, {"Leicester", "LE2 3##"}}
+	german  = []town{{"Hamburg", "20###"}, {"Berlin", "10###"}, {"Freiburg", "79###"}, {"München", "80###"}, {"Leipzig", "04###"}}
+	french  = []town{{"Lyon", "6900#"}, {"Grenoble", "38000"}, {"Annecy", "74000"}, {"Strasbourg", "67000"}}
+)
 
-var britishStreets = []string{"%d Mill Lane", "%d Station Road", "%d Park Terrace", "%d Church Street", "%d Moorside", "%d Victoria Road", "%d The Crescent"}
-var germanStreets = []string{"Lindenstraße %d", "Am Mühlbach %d", "Gartenweg %d", "Schillerstraße %d", "Kastanienallee %d"}
-var frenchStreets = []string{"%d rue des Lilas", "%d avenue Jean Jaurès", "%d chemin du Moulin", "%d place de la Gare"}
+var (
+	britishStreets = []string{"%d Mill Lane", "%d Station Road", "%d Park Terrace", "%d Church Street", "%d Moorside", "%d Victoria Road", "%d The Crescent"}
+	germanStreets  = []string{"Lindenstraße %d", "Am Mühlbach %d", "Gartenweg %d", "Schillerstraße %d", "Kastanienallee %d"}
+	frenchStreets  = []string{"%d rue des Lilas", "%d avenue Jean Jaurès", "%d chemin du Moulin", "%d place de la Gare"}
+)
 
 const (
 	britishPhone = "+44 7700 900###"

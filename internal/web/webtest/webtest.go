@@ -134,9 +134,12 @@ func (v View) complete() View {
 // Views are the screens on which every page must work: wide, phone and the
 // narrowest, light and dark.
 var Views = []View{
-	{Width: 1440, Height: 900}, {Width: 1440, Height: 900, Dark: true},
-	{Width: 390}, {Width: 390, Dark: true},
-	{Width: 320}, {Width: 320, Dark: true},
+	{Width: 1440, Height: 900},
+	{Width: 1440, Height: 900, Dark: true},
+	{Width: 390},
+	{Width: 390, Dark: true},
+	{Width: 320},
+	{Width: 320, Dark: true},
 }
 
 // Tab is one tab of the browser, of one test.

@@ -30,7 +30,7 @@ func TestTheHarnessHears(t *testing.T) {
 				}
 				w.Header().Set("Content-Security-Policy", "default-src 'self' 'unsafe-inline'; connect-src *")
 				w.Header().Set("Content-Type", "text/html")
-				io.WriteString(w, `<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">`+test.body)
+				_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>t</title><link rel="icon" href="data:,">`+test.body)
 			}))
 			t.Cleanup(server.Close)
 			tab := Open(t, View{})
@@ -63,7 +63,7 @@ func (r *recorder) Errorf(format string, args ...any) {
 func TestTheHarnessSees(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		io.WriteString(w, `<!doctype html><html><title>t</title><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">
+		_, _ = io.WriteString(w, `<!doctype html><html><title>t</title><link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">
 			<style>.wide { width: 600px; background: #fff } .cut { width: 20px; overflow: hidden; white-space: nowrap } p { color: #999 }</style>
 			<p class="wide">grey on white</p><p class="cut">cut off in the middle</p>`)
 	}))
