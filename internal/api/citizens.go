@@ -111,11 +111,11 @@ func citizenOf(c consent.Citizen, application string) citizen {
 type createCitizenInput struct{ body[newCitizen] }
 
 func (s *server) createCitizen(ctx context.Context, actor core.Actor, in *createCitizenInput) (citizen, error) {
-	value, found := in.read()
+	value, request := in.read()
 	application := string(value.ApplicationID)
 	var d consent.Details
 	value.apply(&d)
-	c, err := s.Core.CreateCitizen(ctx, actor, found, application, value.ExternalRef, d)
+	c, err := s.Core.CreateCitizen(ctx, actor, request, application, value.ExternalRef, d)
 	return citizenOf(c, application), err
 }
 
@@ -145,8 +145,8 @@ type changeCitizenInput struct {
 }
 
 func (s *server) changeCitizen(ctx context.Context, actor core.Actor, in *changeCitizenInput) (citizen, error) {
-	value, found := in.read()
-	c, application, err := s.Core.ChangeCitizen(ctx, actor, found, consent.ID(in.CitizenID), func(ref *string, d *consent.Details) {
+	value, request := in.read()
+	c, application, err := s.Core.ChangeCitizen(ctx, actor, request, consent.ID(in.CitizenID), func(ref *string, d *consent.Details) {
 		value.ExternalRef.set(ref)
 		value.apply(d)
 	})

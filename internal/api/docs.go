@@ -89,6 +89,13 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 	if method != http.MethodGet {
 		op.Errors = append(op.Errors, http.StatusInsufficientStorage)
 	}
+	if p.once {
+		most := 255
+		op.Parameters = []*huma.Param{{
+			Name: idempotencyKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
+			Description: "Makes the request happen once: the same key with the same body gets the first answer again for 24 hours; with another body it is refused.",
+		}}
+	}
 	if p.answer != "" {
 		op.Responses[strconv.Itoa(max(p.status, http.StatusOK))] = &huma.Response{
 			Content: map[string]*huma.MediaType{jsonType: {Example: json.RawMessage(p.answer)}},

@@ -121,7 +121,7 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 
 // locate gives the place within the request, for core knows fields alone.
 func locate(where, field string) string {
-	if part, _, _ := strings.Cut(field, "."); part == "body" || part == "query" || part == "path" {
+	if part, _, _ := strings.Cut(field, "."); part == "body" || part == "query" || part == "path" || part == "header" {
 		return field
 	}
 	return where + "." + field

@@ -60,6 +60,7 @@ var operations = map[string]struct {
 	tag, summary, description string
 	status                    int   // of success, where it is not 200 or, without an answer, 204
 	errors                    []int // besides those that every operation has
+	once                      bool  // takes an Idempotency-Key
 	request, answer           string
 }{
 	"createAccessToken": {
@@ -71,7 +72,7 @@ var operations = map[string]struct {
 		answer:  `{"access_token": "ocpm_access_…", "token_type": "Bearer", "expires_in": 86400, "scope": "consent:read consent:write"}`,
 	},
 	"createCitizen": {
-		tag: tagCitizens, summary: "Create a citizen",
+		once: true, tag: tagCitizens, summary: "Create a citizen",
 		description: "An `externalRef` alone will do. One that exists in the application is a conflict: references are compared byte for byte.",
 		errors:      []int{http.StatusNotFound, http.StatusConflict},
 		request:     `{"applicationId": "northwind", "externalRef": "CUST-1", "givenName": "Ada", "familyName": "Byron", "address": {"addressLocality": "London", "addressCountry": "GB"}}`,
@@ -96,7 +97,7 @@ var operations = map[string]struct {
 		errors:      []int{http.StatusNotFound},
 	},
 	"recordTransaction": {
-		tag: tagPermissions, summary: "Record changes",
+		once: true, tag: tagPermissions, summary: "Record changes",
 		description: "Records one or more changes of one citizen, all or none. An unknown `externalRef` creates the citizen. Where `citizenId` and `externalRef` are both given " +
 			"they must name the same citizen.\n\n" +
 			"| `justification` | allowed `state` |\n| --- | --- |\n" +
@@ -123,7 +124,7 @@ var operations = map[string]struct {
 		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + strings.Replace(examplePermission, "{", `{"status": "effective", `, 1) + `], "pending": []}`,
 	},
 	"createSubscription": {
-		tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,
+		once: true, tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,
 		description: "From now on every change of a citizen of the application is sent to the `url`, in order for each citizen, until it is delivered.",
 		errors:      []int{http.StatusNotFound},
 		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "updateType": "effective-permission", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,

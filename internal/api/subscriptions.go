@@ -108,10 +108,10 @@ type subscriptionList struct {
 type createSubscriptionInput struct{ body[newSubscription] }
 
 func (s *server) createSubscription(ctx context.Context, actor core.Actor, in *createSubscriptionInput) (subscription, error) {
-	value, found := in.read()
+	value, request := in.read()
 	v := consent.Subscription{ApplicationID: string(value.ApplicationID.value)}
 	(*subscriptionChange)(&value).apply(&v)
-	created, err := s.Core.CreateSubscription(ctx, actor, found, v)
+	created, err := s.Core.CreateSubscription(ctx, actor, request, v)
 	return subscriptionOf(created), err
 }
 
@@ -149,8 +149,8 @@ type replaceSubscriptionInput struct {
 }
 
 func (s *server) replaceSubscription(ctx context.Context, actor core.Actor, in *replaceSubscriptionInput) (subscription, error) {
-	value, found := in.read()
-	return s.editSubscription(ctx, actor, consent.ID(in.ID), subscriptionChange(value), found, func(v *consent.Subscription) {
+	value, request := in.read()
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), subscriptionChange(value), request, func(v *consent.Subscription) {
 		*v = consent.Subscription{
 			ID: v.ID, Application: v.Application, ApplicationID: v.ApplicationID, Secrets: v.Secrets, CreatedAt: v.CreatedAt, UpdatedAt: v.UpdatedAt,
 		}
@@ -163,14 +163,14 @@ type changeSubscriptionInput struct {
 }
 
 func (s *server) changeSubscription(ctx context.Context, actor core.Actor, in *changeSubscriptionInput) (subscription, error) {
-	value, found := in.read()
-	return s.editSubscription(ctx, actor, consent.ID(in.ID), value, found, func(*consent.Subscription) {})
+	value, request := in.read()
+	return s.editSubscription(ctx, actor, consent.ID(in.ID), value, request, func(*consent.Subscription) {})
 }
 
 // editSubscription applies a change to a subscription that prepare has prepared
 // for it.
-func (s *server) editSubscription(ctx context.Context, actor core.Actor, id consent.ID, c subscriptionChange, found consent.Faults, prepare func(*consent.Subscription)) (subscription, error) {
-	v, err := s.Core.ChangeSubscription(ctx, actor, found, id, func(v *consent.Subscription) {
+func (s *server) editSubscription(ctx context.Context, actor core.Actor, id consent.ID, c subscriptionChange, request core.Request, prepare func(*consent.Subscription)) (subscription, error) {
+	v, err := s.Core.ChangeSubscription(ctx, actor, request, id, func(v *consent.Subscription) {
 		prepare(v)
 		c.apply(v)
 		if c.ApplicationID.value != "" {

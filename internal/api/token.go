@@ -40,8 +40,8 @@ var errGrantType = consent.Errorf(consent.Invalid, "The grant_type must be clien
 // createAccessToken exchanges the credentials of a client for an access token
 // (RFC 6749 §4.4). They may come as HTTP Basic authentication, too (§2.3.1).
 func (s *server) createAccessToken(ctx context.Context, _ core.Actor, in *createAccessTokenInput) (accessToken, error) {
-	value, found := in.read()
-	if err := found.Err(); err != nil {
+	value, request := in.read()
+	if err := request.Found.Err(); err != nil {
 		return accessToken{}, err
 	}
 	if value.GrantType != "client_credentials" {

@@ -107,7 +107,7 @@ func (recordedChange) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Sch
 type recordTransactionInput struct{ body[newTransaction] }
 
 func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *recordTransactionInput) (recordedTransaction, error) {
-	t, found := in.read()
+	t, request := in.read()
 	changes := make([]consent.Change, len(t.Changes))
 	for i, c := range t.Changes {
 		changes[i] = consent.Change{
@@ -115,7 +115,7 @@ func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *re
 			ValidFrom: c.ValidFrom.Instant, ValidUntil: c.ValidUntil.Instant,
 		}
 	}
-	done, err := s.Core.Record(ctx, actor, found, core.Transaction{
+	done, err := s.Core.Record(ctx, actor, request, core.Transaction{
 		ApplicationID: string(t.ApplicationID), Citizen: consent.CitizenKey{ID: t.CitizenID, ExternalRef: t.ExternalRef}, Changes: changes,
 		PrivacyPolicyID: t.PrivacyPolicyID, PrivacyPolicyRef: t.PrivacyPolicyRef,
 		PermissionStatementID: t.PermissionStatementID, PermissionStatementRef: t.PermissionStatementRef,

@@ -2,6 +2,7 @@ package api
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
 )
 
 // The limits of a request body: its size in bytes and the time in which it must
@@ -28,6 +30,8 @@ const (
 	bodyTime = 15 * time.Second
 )
 
+const idempotencyKey = "Idempotency-Key"
+
 const (
 	jsonType = "application/json"
 	formType = "application/x-www-form-urlencoded"
@@ -36,14 +40,14 @@ const (
 // body is the body of a request, embedded in the input of an operation, which gets
 // it from read.
 type body[T any] struct {
-	value  T
-	faults consent.Faults
+	value   T
+	request core.Request
 }
 
-// read gives the body and what is wrong with it by its published schema; what is
-// wrong has been left out of the value. Core reports it together with what it finds
-// itself, so that the caller learns everything at once.
-func (b *body[T]) read() (T, consent.Faults) { return b.value, b.faults }
+// read gives the body and, for core, what is wrong with it by its published schema;
+// what is wrong has been left out of the value. Core reports it together with what
+// it finds itself, so that the caller learns everything at once.
+func (b *body[T]) read() (T, core.Request) { return b.value, b.request }
 
 // documented is the input of an operation that has a body.
 type documented interface {
@@ -69,10 +73,12 @@ func (b *body[T]) Resolve(hc huma.Context) []error {
 		return []error{err}
 	}
 	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
-	if usable := check(registry, content[jsonType].Schema, tree, "", &b.faults); !usable {
-		return []error{b.faults.Err()}
+	if usable := check(registry, content[jsonType].Schema, tree, "", &b.request.Found); !usable {
+		return []error{b.request.Found.Err()}
 	}
-	if b.faults != nil {
+	digest := sha256.Sum256(data)
+	b.request.Digest, b.request.IdempotencyKey = digest[:], hc.Header(idempotencyKey)
+	if b.request.Found != nil {
 		if data, err = json.Marshal(tree); err != nil {
 			return []error{fmt.Errorf("what is left of a body cannot be written: %w", err)}
 		}

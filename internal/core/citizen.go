@@ -9,18 +9,19 @@ import (
 )
 
 // CreateCitizen creates a citizen; an externalRef that exists in the application
-// is a Conflict. Faults found in reading the request are reported with its own.
-func (s *Service) CreateCitizen(ctx context.Context, a Actor, found consent.Faults, applicationID, externalRef string, d consent.Details) (consent.Citizen, error) {
-	snap, err := s.authoriseFor(ctx, a, consent.CitizensWrite, applicationID, found)
+// is a Conflict.
+func (s *Service) CreateCitizen(ctx context.Context, a Actor, r Request, applicationID, externalRef string, d consent.Details) (consent.Citizen, error) {
+	once := r.once(a, "create citizen")
+	snap, err := s.authoriseFor(ctx, a, consent.CitizensWrite, applicationID, r.Found)
 	if err != nil {
 		return consent.Citizen{}, err
 	}
-	consent.CheckExternalRef(externalRef, &found)
-	d.Check(&found)
-	if err := found.Err(); err != nil {
+	consent.CheckExternalRef(externalRef, &r.Found)
+	d.Check(&r.Found)
+	if err := r.Found.Err(); err != nil {
 		return consent.Citizen{}, err
 	}
-	return s.store.CreateCitizen(ctx, snap.Application, externalRef, d, a.ID)
+	return s.store.CreateCitizen(ctx, snap.Application, externalRef, d, a.ID, once)
 }
 
 // CitizenByRef reads a citizen by application and reference.
@@ -50,15 +51,14 @@ func (s *Service) CitizenByID(ctx context.Context, a Actor, id consent.ID) (cons
 
 // ChangeCitizen changes the reference or the details of a citizen: change gets
 // the present ones and edits them. It says which application the citizen is of.
-// Faults found in reading the request are reported with its own.
-func (s *Service) ChangeCitizen(ctx context.Context, a Actor, found consent.Faults, id consent.ID, change func(ref *string, d *consent.Details)) (consent.Citizen, string, error) {
+func (s *Service) ChangeCitizen(ctx context.Context, a Actor, r Request, id consent.ID, change func(ref *string, d *consent.Details)) (consent.Citizen, string, error) {
 	snap, err := s.applicationOfCitizen(ctx, a, consent.CitizensWrite, id)
 	if err != nil {
 		return consent.Citizen{}, "", err
 	}
 	c, err := s.store.ChangeCitizen(ctx, snap.Application, consent.CitizenKey{ID: id}, a.ID, func(ref *string, d *consent.Details) error {
 		change(ref, d)
-		faults := slices.Clone(found)
+		faults := slices.Clone(r.Found)
 		consent.CheckExternalRef(*ref, &faults)
 		d.Check(&faults)
 		return faults.Err()

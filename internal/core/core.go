@@ -26,6 +26,24 @@ type Actor struct {
 	Scopes       []consent.Scope
 }
 
+// Request is what core is told of a request besides its content.
+type Request struct {
+	// Found is what was wrong already in reading the request; core reports it together
+	// with what it finds itself.
+	Found consent.Faults
+	// IdempotencyKey, where given, makes the same request from the same credential
+	// within 24 hours happen once and have one answer; Digest is SHA-256 of the body.
+	IdempotencyKey string
+	Digest         []byte
+}
+
+// once says how to recognise the request when it is repeated. A key of more than 255
+// characters is a fault.
+func (r *Request) once(a Actor, route string) store.Once {
+	consent.CheckText(&r.Found, "header.Idempotency-Key", r.IdempotencyKey, 0, 255)
+	return store.Once{Credential: a.ID, Route: route, Key: r.IdempotencyKey, Request: r.Digest}
+}
+
 // operator is who acts by the command line, with the rights of whoever holds the
 // data.
 const operator = "operator"

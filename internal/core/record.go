@@ -31,15 +31,15 @@ const (
 )
 
 // Record records the changes of a transaction. All of them are checked first;
-// where anything is wrong nothing is changed and the error names every fault, with
-// those that were found in reading the request. A citizen named by an unknown
-// reference is created.
-func (s *Service) Record(ctx context.Context, a Actor, found consent.Faults, t Transaction) (Recorded, error) {
-	snap, err := s.authoriseFor(ctx, a, consent.ConsentWrite, t.ApplicationID, found)
+// where anything is wrong nothing is changed and the error names every fault. A
+// citizen named by an unknown reference is created.
+func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction) (Recorded, error) {
+	once := r.once(a, "record")
+	snap, err := s.authoriseFor(ctx, a, consent.ConsentWrite, t.ApplicationID, r.Found)
 	if err != nil {
 		return Recorded{}, err
 	}
-	now, faults := consent.At(time.Now()), found
+	now, faults := consent.At(time.Now()), r.Found
 	checkCitizenKey(t.Citizen, &faults)
 	consent.CheckText(&faults, "channel", t.Channel, 0, maxLabel)
 	consent.CheckText(&faults, "campaign", t.Campaign, 0, maxLabel)
@@ -59,10 +59,12 @@ func (s *Service) Record(ctx context.Context, a Actor, found consent.Faults, t T
 	if err := faults.Err(); err != nil {
 		return Recorded{}, err
 	}
-	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record); err != nil {
+	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once); err != nil {
 		return Recorded{}, err
 	}
-	s.recorded(out)
+	if !out.Repeated {
+		s.recorded(out)
+	}
 	return out, nil
 }
 

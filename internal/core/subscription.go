@@ -11,18 +11,18 @@ import (
 )
 
 // CreateSubscription registers a webhook. Its id and times are set here; unset
-// fields take their defaults. Faults found in reading the request are reported with
-// its own.
-func (s *Service) CreateSubscription(ctx context.Context, a Actor, found consent.Faults, v consent.Subscription) (consent.Subscription, error) {
-	snap, err := s.authoriseFor(ctx, a, consent.WebhooksManage, v.ApplicationID, found)
+// fields take their defaults.
+func (s *Service) CreateSubscription(ctx context.Context, a Actor, r Request, v consent.Subscription) (consent.Subscription, error) {
+	once := r.once(a, "create subscription")
+	snap, err := s.authoriseFor(ctx, a, consent.WebhooksManage, v.ApplicationID, r.Found)
 	if err != nil {
 		return consent.Subscription{}, err
 	}
 	v.ID, v.Application = store.NewID(), snap.Application
-	if err := s.checkSubscription(&v, found); err != nil {
+	if err := s.checkSubscription(&v, r.Found); err != nil {
 		return consent.Subscription{}, err
 	}
-	return s.store.CreateSubscription(ctx, v, a.ID)
+	return s.store.CreateSubscription(ctx, v, a.ID, once)
 }
 
 // checkSubscription completes a registration with the defaults and checks it
@@ -58,19 +58,18 @@ func def[T ~string](field *T, value T) {
 
 // ChangeSubscription changes a registration: change gets the present one and
 // edits it. The application is part of what a subscription is and cannot be
-// changed. What waits is sent by the new one. Faults found in reading the request
-// are reported with its own.
-func (s *Service) ChangeSubscription(ctx context.Context, a Actor, found consent.Faults, id consent.ID, change func(*consent.Subscription)) (consent.Subscription, error) {
+// changed. What waits is sent by the new one.
+func (s *Service) ChangeSubscription(ctx context.Context, a Actor, r Request, id consent.ID, change func(*consent.Subscription)) (consent.Subscription, error) {
 	if err := a.may(consent.WebhooksManage); err != nil {
 		return consent.Subscription{}, err
 	}
 	return s.store.ChangeSubscription(ctx, a.Applications, id, a.ID, func(v *consent.Subscription) error {
-		of := v.ApplicationID
+		faults, of := slices.Clone(r.Found), v.ApplicationID
 		change(v)
 		if v.ApplicationID != of {
-			found.Add("applicationId", "cannot be changed")
+			faults.Add("applicationId", "cannot be changed")
 		}
-		return s.checkSubscription(v, found)
+		return s.checkSubscription(v, faults)
 	})
 }
 

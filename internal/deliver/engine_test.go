@@ -164,7 +164,7 @@ func (w *world) subscribe(edit func(*consent.Subscription)) consent.ID {
 	if edit != nil {
 		edit(&v)
 	}
-	v, err := w.st.CreateSubscription(ctx, v, "test")
+	v, err := w.st.CreateSubscription(ctx, v, "test", store.Once{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -180,7 +180,7 @@ func (w *world) change(id consent.ID, edit func(*consent.Subscription)) {
 
 func (w *world) record(ref string, state consent.State) store.Recorded {
 	w.t.Helper()
-	r, err := w.st.Record(ctx, w.app, consent.CitizenKey{ExternalRef: ref}, storetest.Transaction("newsletter-email", consent.Consent, state))
+	r, err := w.st.Record(ctx, w.app, consent.CitizenKey{ExternalRef: ref}, storetest.Transaction("newsletter-email", consent.Consent, state), store.Once{})
 	if err != nil {
 		w.t.Fatal(err)
 	}

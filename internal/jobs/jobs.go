@@ -4,6 +4,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -33,7 +34,7 @@ func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
 		case <-passage.C:
 			err = passTime(ctx, st)
 		case <-forget.C:
-			err = st.ForgetErased(ctx)
+			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("background work failed and is tried again", "error", err)

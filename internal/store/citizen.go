@@ -361,11 +361,14 @@ func pick(w *citizenWrite, ref refKey, byRef map[refKey]*citizenRow, byID map[co
 
 // CreateCitizen creates a citizen with a reference that nobody in the application
 // has yet, else it fails with Conflict.
-func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string, d consent.Details, actor string) (consent.Citizen, error) {
+func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string, d consent.Details, actor string, once Once) (consent.Citizen, error) {
 	var out consent.Citizen
 	err := s.do(ctx, &write{citizen: &citizenWrite{
 		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
+			if done, err := once.again(ctx, t, &out); done || err != nil {
+				return err
+			}
 			if !created {
 				return &consent.Error{
 					Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
@@ -379,6 +382,9 @@ func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string
 				return err
 			}
 			out = consent.Citizen{ID: c.publicID, ExternalRef: ref, Details: d, CreatedAt: c.createdAt}
+			if err := once.keep(ctx, t, out); err != nil {
+				return err
+			}
 			return t.audit(ctx, application, actor, "citizen.create", c.publicID.String())
 		},
 	}})

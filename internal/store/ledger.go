@@ -22,6 +22,7 @@ type Recorded struct {
 	Version     int64                // of the citizen's state after it
 	Outcomes    []Outcome            // one for each change
 	Before      []consent.Permission // the effective entries before it
+	Repeated    bool                 // an earlier request with the same Once recorded it
 }
 
 // Outcome says what became of one change.
@@ -32,11 +33,15 @@ type Outcome struct {
 
 // Record appends a transaction of one citizen to the ledger and folds it into the
 // citizen's state; a citizen named by an unknown reference alone is created.
-func (s *Store) Record(ctx context.Context, application int64, key consent.CitizenKey, transaction consent.Transaction) (Recorded, error) {
+func (s *Store) Record(ctx context.Context, application int64, key consent.CitizenKey, transaction consent.Transaction, once Once) (Recorded, error) {
 	var out Recorded
 	err := s.do(ctx, &write{citizen: &citizenWrite{
 		application: application, key: key, create: true,
-		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
+		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+			if done, err := once.again(ctx, t, &out); done || err != nil {
+				out.Repeated = done
+				return err
+			}
 			p, err := c.profile(s.keys)
 			if err != nil {
 				return err
@@ -53,7 +58,7 @@ func (s *Store) Record(ctx context.Context, application int64, key consent.Citiz
 				}
 				out.Outcomes = append(out.Outcomes, o)
 			}
-			return nil
+			return once.keep(ctx, t, out)
 		},
 	}})
 	return out, err

@@ -36,7 +36,7 @@ func deny(option string) consent.Transaction {
 
 func record(t *testing.T, st *store.Store, application int64, key consent.CitizenKey, tx consent.Transaction) store.Recorded {
 	t.Helper()
-	r, err := st.Record(ctx, application, key, tx)
+	r, err := st.Record(ctx, application, key, tx, store.Once{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +103,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 					if i%2 == 1 {
 						tx = deny("newsletter-email")
 					}
-					if _, err := st.Record(ctx, app, ref(fmt.Sprintf("CUST-%d", (w+i)%citizens)), tx); err != nil {
+					if _, err := st.Record(ctx, app, ref(fmt.Sprintf("CUST-%d", (w+i)%citizens)), tx, store.Once{}); err != nil {
 						errs <- err
 						return
 					}
@@ -141,23 +141,23 @@ func TestCitizens(t *testing.T) {
 	storetest.Both(t, func(t *testing.T, st *store.Store) {
 		app := storetest.Application(t, st, "northwind").Application
 		other := storetest.Application(t, st, "southwind").Application
-		c, err := st.CreateCitizen(ctx, app, "CUST-1", consent.Details{GivenName: "Ada"}, "test")
+		c, err := st.CreateCitizen(ctx, app, "CUST-1", consent.Details{GivenName: "Ada"}, "test", store.Once{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := st.CreateCitizen(ctx, app, "CUST-1", consent.Details{}, "test"); consent.KindOf(err) != consent.Conflict {
+		if _, err := st.CreateCitizen(ctx, app, "CUST-1", consent.Details{}, "test", store.Once{}); consent.KindOf(err) != consent.Conflict {
 			t.Fatalf("the same reference again: %v", err)
 		}
-		if _, err := st.CreateCitizen(ctx, app, "cust-1", consent.Details{}, "test"); err != nil {
+		if _, err := st.CreateCitizen(ctx, app, "cust-1", consent.Details{}, "test", store.Once{}); err != nil {
 			t.Fatalf("a reference that differs by case: %v", err)
 		}
-		if _, err := st.CreateCitizen(ctx, other, "CUST-1", consent.Details{}, "test"); err != nil {
+		if _, err := st.CreateCitizen(ctx, other, "CUST-1", consent.Details{}, "test", store.Once{}); err != nil {
 			t.Fatalf("the same reference in another application: %v", err)
 		}
 		if _, err := st.Citizen(ctx, other, consent.CitizenKey{ID: c.ID}); consent.KindOf(err) != consent.NotFound {
 			t.Fatalf("through another application: %v", err)
 		}
-		if _, err := st.Record(ctx, app, consent.CitizenKey{ID: c.ID, ExternalRef: "cust-1"}, grant("newsletter-email")); consent.KindOf(err) != consent.Invalid {
+		if _, err := st.Record(ctx, app, consent.CitizenKey{ID: c.ID, ExternalRef: "cust-1"}, grant("newsletter-email"), store.Once{}); consent.KindOf(err) != consent.Invalid {
 			t.Fatalf("an id and the reference of another: %v", err)
 		}
 		changed, err := st.ChangeCitizen(ctx, app, consent.CitizenKey{ID: c.ID}, "test", func(ref *string, d *consent.Details) error {
@@ -236,7 +236,7 @@ func subscribe(t *testing.T, st *store.Store, app int64) store.Registered {
 	_, err := st.CreateSubscription(ctx, consent.Subscription{
 		ID: store.NewID(), Application: app, Name: "CRM", URL: "https://crm.example/hook", UpdateType: consent.EffectivePermission,
 		Status: consent.Active, AuthType: consent.AuthToken, TokenLocation: consent.InHeader, Secrets: consent.SubscriptionSecrets{Token: "planted-webhook-token"},
-	}, "test")
+	}, "test", store.Once{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -511,7 +511,7 @@ func TestSealedAtRest(t *testing.T) {
 	st := storetest.Open(t, store.Options{Dir: dir, Keys: storetest.Keys(t)})
 	app := storetest.Application(t, st, "northwind").Application
 	subscribe(t, st, app)
-	if _, err := st.CreateCitizen(ctx, app, "PLANTED-REF", consent.Details{GivenName: "Planted-Name", Email: "planted@example.com"}, "test"); err != nil {
+	if _, err := st.CreateCitizen(ctx, app, "PLANTED-REF", consent.Details{GivenName: "Planted-Name", Email: "planted@example.com"}, "test", store.Once{}); err != nil {
 		t.Fatal(err)
 	}
 	tx := grant("newsletter-email")

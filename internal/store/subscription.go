@@ -46,8 +46,13 @@ func (s *Store) sealSecrets(v consent.Subscription) ([]byte, error) {
 }
 
 // CreateSubscription stores a new subscription.
-func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, actor string) (consent.Subscription, error) {
+func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, actor string, once Once) (consent.Subscription, error) {
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		var before consent.Subscription
+		if done, err := once.again(ctx, t, &before); done || err != nil {
+			v = before
+			return err
+		}
 		v.CreatedAt, v.UpdatedAt = t.now, t.now
 		secrets, err := s.sealSecrets(v)
 		if err != nil {
@@ -57,6 +62,9 @@ func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, 
 				refresh_url, client_id, secrets, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)`,
 			v.ID[:], v.Application, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
 			v.RefreshURL, v.ClientID, secrets, t.now); err != nil {
+			return err
+		}
+		if err := once.keep(ctx, t, v); err != nil {
 			return err
 		}
 		t.rings |= bellSetup

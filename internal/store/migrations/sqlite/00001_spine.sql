@@ -55,6 +55,19 @@ CREATE TABLE access_token (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX access_token_by_expiry ON access_token (expires_at);
 
+-- Outcomes of calls that carried an Idempotency-Key, by credential and route, kept
+-- for 24 hours. request is SHA-256 of the body; outcome is sealed.
+CREATE TABLE idempotency (
+    credential TEXT    NOT NULL,
+    route      TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    request    BLOB   NOT NULL,
+    outcome    BLOB   NOT NULL,
+    created_at INTEGER NOT NULL,
+    PRIMARY KEY (credential, route, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_by_time ON idempotency (created_at);
+
 -- By citizen. details holds the reference and the personal details, sealed under
 -- the citizen's key; ref_index is the blind index of the reference. After an
 -- erasure both are null and farewell keeps the reference, sealed under the master
@@ -198,6 +211,7 @@ DROP TABLE ledger;
 DROP TABLE citizen_state;
 DROP TABLE citizen_key;
 DROP TABLE citizen;
+DROP TABLE idempotency;
 DROP TABLE access_token;
 DROP TABLE credential_application;
 DROP TABLE credential;
