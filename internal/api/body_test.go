@@ -226,6 +226,11 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	known := w.ok(http.StatusOK, "POST", "/v1/citizens", `{"applicationId": "northwind", "externalRef": "CUST-9"}`).json["citizenId"].(string)
 	w.refused(http.StatusUnprocessableEntity, "PATCH", "/v1/citizens/"+known, `{"givenName": 5, "email": "none", "address": {"postalCode": 7}}`,
 		"body.givenName", "body.email", "body.address.postalCode")
+	// A single change is the first of a list, and what follows from a fault is no fault of its own.
+	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
+		`{"applicationId": "northwind", "externalRef": "CUST-1", "changes": {"optionId": "none", "optionType": "x", "justification": 5, "state": "GRANTED", "validUntil": "y"}}`,
+		"body.changes[0].optionType", "body.changes[0].justification", "body.changes[0].validUntil")
+	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions", `{"applicationId": "northwind", "externalRef": "CUST-1", "changes": [5]}`, "body.changes[0]")
 	// What breaks a rule comes with what cannot be read.
 	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions",
 		`{"applicationId": "northwind", "externalRef": "CUST-1", "channel": 7, "privacyPolicyRef": "none", "changes": [{"optionId": "none", "justification": "consent", "state": "CLAIMED", "validFrom": 7}]}`,

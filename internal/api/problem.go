@@ -104,9 +104,9 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 		p.Instance = "urn:opencpm:request:" + id
 	}
 	for _, f := range e.Fields {
+		// What else is wrong at a place, or within it, follows from the first.
 		at := locate(where, f.Location)
-		// One message for each place: what else is wrong there follows from the first.
-		if !slices.ContainsFunc(p.Errors, func(known fault) bool { return known.Location == at }) {
+		if !slices.ContainsFunc(p.Errors, func(known fault) bool { return within(at, known.Location) }) {
 			p.Errors = append(p.Errors, fault{at, f.Message})
 		}
 	}
@@ -117,6 +117,12 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 		p.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 	return p
+}
+
+// within reports whether a place is another one or lies in it.
+func within(at, outer string) bool {
+	rest, ok := strings.CutPrefix(at, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // locate gives the place within the request, for core knows fields alone.

@@ -11,7 +11,7 @@ import (
 
 // This file holds the words of the OpenAPI document. Its shapes come from the types.
 
-const introduction = `Records what people permit, answers what applies now, and tells other systems about every change.
+const introduction = `Records the permissions that people give and refuse, answers which apply now, and tells other systems about every change.
 
 **Credentials.** Send ` + "`Authorization: Bearer <token>`" + ` with a token from ` + "`POST /oauth/token`" + `, or ` + "`X-API-Key: <key>`" + `. A credential belongs to
 one or more applications and has scopes. What belongs to another application does not exist for it: 404.
@@ -119,9 +119,11 @@ var operations = map[string]struct {
 	},
 	"getPermissions": {
 		tag: tagPermissions, summary: "Read the effective state of a citizen",
-		description: "What applies now. An option that was never answered has no entry. The citizen is named by `citizenId`, by `externalRef`, or by both.",
-		errors:      []int{http.StatusNotFound},
-		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + strings.Replace(examplePermission, "{", `{"status": "effective", `, 1) + `], "pending": []}`,
+		description: "What applies now, or throughout a range. An option that was never answered has no entry. The citizen is named by `citizenId`, by `externalRef`, or by both.\n\n" +
+			"With `validStart` or `validEnd`, what is listed was valid at the start and is still valid at the end; the one that is left out is now. " +
+			"With `expiry=latest`, what has expired is listed as well, with the `status` `expired`.",
+		errors: []int{http.StatusNotFound},
+		answer: `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "permissions": [` + strings.Replace(examplePermission, "{", `{"status": "effective", `, 1) + `], "pending": []}`,
 	},
 	"createSubscription": {
 		once: true, tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -182,6 +183,39 @@ func TestGroupsAndPending(t *testing.T) {
 	w.refused(http.StatusUnprocessableEntity, "GET", at+"&expiry=never", nil, "query.expiry")
 	w.refused(http.StatusUnprocessableEntity, "GET", at+"&validStart=2026-01-02&validEnd=2026-01-01", nil, "query.validEnd")
 	w.refused(http.StatusNotFound, "GET", "/v1/permissions?applicationId=northwind&externalRef=nobody", nil)
+}
+
+func TestWhatWasAndWhatHasEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, api.Options{})
+		began := time.Now()
+		at := func(minutes int) string {
+			return began.Add(time.Duration(minutes) * time.Minute).UTC().Format(time.RFC3339)
+		}
+		w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", `{"applicationId": "northwind", "externalRef": "CUST-1", "changes": [
+			{"optionId": "newsletter-sms", "justification": "consent", "state": "GRANTED"},
+			{"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED", "validUntil": "`+at(10)+`"}]}`)
+		time.Sleep(20 * time.Minute)
+		for query, want := range map[string][]string{
+			"":                  {"newsletter-sms effective"},
+			"&expiry=effective": {"newsletter-sms effective"},
+			"&expiry=latest":    {"newsletter-email expired", "newsletter-sms effective"},
+			"&expiry=latest&optionId=newsletter-email":     {"newsletter-email expired"},
+			"&validStart=" + at(1):                         {"newsletter-sms effective"},
+			"&validStart=" + at(1) + "&validEnd=" + at(9):  {"newsletter-email effective", "newsletter-sms effective"},
+			"&validStart=" + at(1) + "&validEnd=" + at(11): {"newsletter-sms effective"},
+			"&validEnd=" + at(30):                          {"newsletter-sms effective"},
+		} {
+			a := w.ok(http.StatusOK, "GET", "/v1/permissions?applicationId=northwind&externalRef=CUST-1"+query, nil)
+			var got []string
+			for _, p := range a.json["permissions"].([]any) {
+				got = append(got, fmt.Sprint(p.(map[string]any)["optionId"], " ", p.(map[string]any)["status"]))
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%q lists %q, not %q", query, got, want)
+			}
+		}
+	})
 }
 
 func TestChangesAtTheLimit(t *testing.T) {

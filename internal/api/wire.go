@@ -176,6 +176,9 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 				a = r.SchemaFromRef(a.Ref)
 			}
 			if a.Type == typeOf(v) {
+				if a.Type == huma.TypeObject && slices.ContainsFunc(s.OneOf, isList) {
+					at += "[0]" // what may stand without a list is the first of one to core
+				}
 				return check(r, a, v, at, faults)
 			}
 			if a.Type != nullType {
@@ -235,6 +238,8 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 	}
 	return true
 }
+
+func isList(s *huma.Schema) bool { return s.Type == huma.TypeArray }
 
 // nullType is the type of null, which huma has no name for.
 const nullType = "null"
