@@ -116,7 +116,7 @@ type applicationCommand struct {
 
 type applicationCreateCommand struct {
 	config.Store
-	Name string `required:"" env:"-" help:"Name of the application."`
+	Name string `required:"" help:"Name of the application."`
 	ID   string `env:"-" help:"Id of the application, 1 to 50 characters. Default: one is made."`
 	JSON bool   `env:"-" help:"Answer as JSON."`
 }
@@ -135,7 +135,7 @@ func (c *applicationCreateCommand) Run(ctx context.Context, io streams) error {
 // credentialFlags are what credentials have in common.
 type credentialFlags struct {
 	config.Store
-	Application []string `required:"" sep:"none" env:"-" placeholder:"ID" help:"Application that may be used. May be repeated."`
+	Application []string `required:"" sep:"none" placeholder:"ID" help:"Application that may be used. May be repeated."`
 	Scope       []string `env:"-" placeholder:"SCOPE" help:"Scope that is given, such as consent:write. May be repeated. Default: all."`
 	Name        string   `env:"-" help:"Name under which the records show it."`
 	JSON        bool     `env:"-" help:"Answer as JSON."`
@@ -212,7 +212,7 @@ type catalogCommand struct {
 
 type catalogImportCommand struct {
 	config.Store
-	Application string `required:"" env:"-" placeholder:"ID" help:"The application."`
+	Application string `required:"" placeholder:"ID" help:"The application."`
 	Prune       bool   `env:"-" help:"Archive what the document does not have."`
 	DryRun      bool   `env:"-" help:"Check, and show what would change; change nothing."`
 	File        string `arg:"" help:"The document, YAML or JSON; - for standard input."`
@@ -254,7 +254,7 @@ func readDocument(path string) ([]byte, error) {
 
 type catalogExportCommand struct {
 	config.Store
-	Application string `required:"" env:"-" placeholder:"ID" help:"The application."`
+	Application string `required:"" placeholder:"ID" help:"The application."`
 	File        string `arg:"" help:"Where to write the document: JSON where the name ends in .json, else YAML; - for standard output."`
 }
 

@@ -25,8 +25,10 @@ import (
 	"github.com/opencpm/opencpm/internal/store"
 )
 
+// demoCommand takes its directory from the command line alone: the environment and
+// the file name that of a real server.
 type demoCommand struct {
-	Listen string `env:"-" default:"127.0.0.1:8080" type:"address" help:"Address and port to listen on."`
+	Listen string `default:"127.0.0.1:8080" type:"address" help:"Address and port to listen on."`
 	Data   string `env:"-" default:"opencpm-demo" placeholder:"DIR" help:"Directory for the data of the demo; a second start goes on with it."`
 }
 

@@ -32,6 +32,7 @@ type cli struct {
 	Client      clientCommand      `cmd:"" help:"Create API clients, which get access tokens for their secret."`
 	Apikey      apikeyCommand      `cmd:"" help:"Create API keys."`
 	Catalog     catalogCommand     `cmd:"" help:"Move the catalogue of an application in and out."`
+	Webhook     webhookCommand     `cmd:"" help:"Help for people who build a receiver."`
 	Check       checkCommand       `cmd:"" help:"Rebuild every effective state from the ledger and compare; walk every chain of hashes."`
 	Config      configCommand      `cmd:"" help:"Show the effective configuration and where each setting comes from."`
 	Version     versionCommand     `cmd:"" help:"Show the version."`

@@ -93,7 +93,6 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 		most := 255
 		op.Parameters = []*huma.Param{{
 			Name: idempotencyKey, In: "header", Schema: &huma.Schema{Type: huma.TypeString, MaxLength: &most},
-			Description: "Makes the request happen once: the same key with the same body gets the first answer again for 24 hours; with another body it is refused.",
 		}}
 	}
 	if p.answer != "" {

@@ -260,6 +260,7 @@ var fields = map[string]struct {
 	"expires_in":    {description: "For how many seconds the token is valid; at most 86400."},
 	"scope":         {description: "What the token allows."},
 
+	idempotencyKey: {description: "Makes the request happen once: for 24 hours the same key with the same body gets the first answer again, and with another body it is refused."},
 	"limit":        {description: "The most entries to answer."},
 	"offset":       {description: "How many entries to pass over."},
 	"includeTotal": {description: "Whether to count all entries."},

@@ -135,6 +135,10 @@ func Try(env []string, args ...string) (string, error) {
 	return string(out), err
 }
 
+// Command builds a process of the binary for a test that starts and stops it by
+// itself.
+func Command(ctx context.Context, args ...string) *exec.Cmd { return command(ctx, args) }
+
 // command builds a process that sees no OPENCPM_… variable of the machine the tests run on.
 func command(ctx context.Context, args []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, binary, args...)

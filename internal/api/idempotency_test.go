@@ -1,0 +1,74 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/opencpm/opencpm/internal/api"
+)
+
+// The same key and body happen once and have one answer, whoever waits for whom;
+// another body is refused, another credential and another call have keys of their
+// own, and what was refused may be sent again under its key.
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	const at, key = "/v1/permissions/transactions", "Idempotency-Key: order-4711"
+	first := w.ok(http.StatusOK, "POST", at, grant, key)
+	if again := w.ok(http.StatusOK, "POST", at, grant, key); again.text != first.text {
+		t.Errorf("first %s, again %s", first.text, again.text)
+	}
+	total := func() any {
+		return w.ok(http.StatusOK, "GET", at+"?applicationId=northwind", nil).json["total"]
+	}
+	if n := total(); n != 1.0 {
+		t.Fatalf("%v transactions", n)
+	}
+	if a := w.send("POST", at, grant+" ", key); a.StatusCode != http.StatusUnprocessableEntity || a.errors()["header.Idempotency-Key"] == "" {
+		t.Errorf("another body answered %d: %s", a.StatusCode, a.text)
+	}
+	w.ok(http.StatusOK, "POST", at, grant, "Idempotency-Key: order-4712")
+	w.ok(http.StatusOK, "POST", at, grant)
+	if n := total(); n != 3.0 {
+		t.Errorf("%v transactions, want 3", n)
+	}
+
+	citizen := `{"applicationId": "northwind", "externalRef": "CUST-7"}`
+	created := w.ok(http.StatusOK, "POST", "/v1/citizens", citizen, key)
+	if again := w.ok(http.StatusOK, "POST", "/v1/citizens", citizen, key); again.text != created.text {
+		t.Errorf("created %s, again %s", created.text, again.text)
+	}
+	hook := `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/", "authType": "token", "token": "planted-and-long-secret"}`
+	made := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook, key)
+	if again := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook, key); again.text != made.text {
+		t.Errorf("made %s, again %s", made.text, again.text)
+	}
+
+	refused := `{"applicationId": "northwind", "externalRef": "CUST-7", "changes": []}`
+	if a := w.send("POST", at, refused, "Idempotency-Key: once-more"); a.StatusCode != http.StatusUnprocessableEntity {
+		t.Fatal(a.text)
+	}
+	w.ok(http.StatusOK, "POST", at, grant, "Idempotency-Key: once-more")
+
+	var all sync.WaitGroup
+	answers := make([]string, 8)
+	for i := range answers {
+		all.Go(func() {
+			answers[i] = w.send("POST", at, `{"applicationId": "northwind", "externalRef": "NEW", "changes": {"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}}`, "Idempotency-Key: at once").text
+		})
+	}
+	all.Wait()
+	for _, a := range answers {
+		if a != answers[0] {
+			t.Errorf("at once: %s and %s", answers[0], a)
+		}
+	}
+	if n := w.ok(http.StatusOK, "GET", at+"?applicationId=northwind&externalRef=NEW", nil).json["total"]; n != 1.0 {
+		t.Errorf("%v transactions of eight at once", n)
+	}
+	if a := w.send("POST", at, grant, "Idempotency-Key: "+fmt.Sprintf("%0256d", 1)); a.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("a key of 256 characters answered %d", a.StatusCode)
+	}
+}
