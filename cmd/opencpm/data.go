@@ -286,6 +286,9 @@ type checkCommand struct {
 
 // Run checks the data; what is wrong makes the command fail.
 func (c *checkCommand) Run(ctx context.Context, io streams) error {
+	if _, err := os.Stat(filepath.Join(c.Data, store.SQLiteFile)); c.Data != "" && err != nil {
+		return fmt.Errorf("there is no data in %s", c.Data) // which is no proof that it holds
+	}
 	return withCore(ctx, c.Store, func(s *core.Service, _ *identity.Service) error {
 		wrong := 0
 		citizens, records, err := s.Check(ctx, func(f store.Finding) {
