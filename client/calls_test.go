@@ -56,14 +56,14 @@ func serve(t *testing.T, answer string) (*client.Client, *seen) {
 func TestCalls(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 14, 1, 500e6, time.FixedZone("", 3600))
 	const citizen = `{"citizenId":"ctz_1","applicationDetails":[{"applicationId":"nw","externalRef":"A/1","givenName":"Ada","address":{"postalCode":"N1"}}]}`
-	const subscription = `{"id":"sub_1","applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"active","authType":"token","token":"****cret","tokenName":"X-Key","signingSecret":"whsec_1"}`
+	const subscription = `{"id":"sub_1","applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"active","authType":"token","token":"****cret","tokenName":"X-Key"}`
 	wantCitizen := client.Citizen{CitizenID: "ctz_1", ApplicationDetails: []client.ApplicationDetails{{
 		ApplicationID: "nw", ExternalRef: "A/1",
 		Details: client.Details{GivenName: "Ada", Address: client.Address{PostalCode: "N1"}},
 	}}}
 	wantSubscription := client.Subscription{
 		ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in",
-		UpdateType: client.EffectivePermission, Status: "active", AuthType: "token", TokenName: "X-Key", SigningSecret: "whsec_1",
+		UpdateType: client.EffectivePermission, Status: "active", AuthType: "token", TokenName: "X-Key",
 	}
 	change := client.Change{OptionType: client.Option, OptionID: "news", Justification: "consent", State: "GRANTED"}
 	granted := client.Permission{TransactionID: "t1", OptionType: "option", OptionID: "news", State: "GRANTED", ObtainedAt: time.Date(2026, 11, 22, 8, 14, 1, 0, time.UTC)}

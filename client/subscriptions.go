@@ -7,12 +7,9 @@ import (
 	"net/url"
 )
 
-// What a subscription sends.
-const (
-	EffectivePermission = "effective-permission" // the citizen's full state on every change
-	ConsentReceipts     = "consent-receipts"     // only what changed
-	CitizenEmails       = "citizen-emails"       // e-mails that are ready to be sent
-)
+// EffectivePermission is the type of a subscription that sends the citizen's full
+// state on every change.
+const EffectivePermission = "effective-permission"
 
 // Secret is a value that can be written but is never read back. The zero Secret
 // leaves the stored one as it is.
@@ -62,16 +59,6 @@ type Subscription struct {
 	RefreshURL   string `json:"refreshUrl,omitempty"`
 	ClientID     string `json:"clientId,omitempty"`
 	ClientSecret Secret `json:"clientSecret,omitzero"`
-
-	// SigningSecret, in the form whsec_…, is made by the server where it is not
-	// given, and answered by CreateSubscription alone.
-	SigningSecret string `json:"signingSecret,omitempty"`
-	// IgnoreClients lists clients whose own changes are not sent back to them.
-	IgnoreClients       []string `json:"ignoreClients,omitempty"`
-	OnlyOnStateChange   bool     `json:"onlyOnStateChange,omitempty"`
-	IncludeCitizenToken bool     `json:"includeCitizenToken,omitempty"`
-	RetryPolicy         string   `json:"retryPolicy,omitempty"`
-	StrictOrder         bool     `json:"strictOrder,omitempty"`
 }
 
 // SubscriptionsQuery selects subscriptions of one application.
@@ -88,8 +75,7 @@ type SubscriptionList struct {
 	Total         int            `json:"total"`
 }
 
-// CreateSubscription registers a webhook. The answer holds the signing secret,
-// which is never shown again; therefore the client does not repeat this call by
+// CreateSubscription registers a webhook. The client does not repeat this call by
 // itself.
 func (c *Client) CreateSubscription(ctx context.Context, subscription Subscription) (Subscription, error) {
 	var out Subscription

@@ -77,10 +77,15 @@ type Faults []FieldError
 
 // Add notes a fault at a location; the first one there is enough.
 func (f *Faults) Add(location, format string, args ...any) {
-	if slices.ContainsFunc(*f, func(known FieldError) bool { return known.Location == location }) {
+	if f.At(location) {
 		return
 	}
 	*f = append(*f, FieldError{Location: location, Message: fmt.Sprintf(format, args...)})
+}
+
+// At reports whether a fault was noted at a location.
+func (f Faults) At(location string) bool {
+	return slices.ContainsFunc(f, func(known FieldError) bool { return known.Location == location })
 }
 
 // Err is nil when nothing was noted, and otherwise an Invalid error that carries

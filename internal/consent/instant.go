@@ -2,6 +2,7 @@ package consent
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -62,10 +63,11 @@ func (t *Timestamp) UnmarshalJSON(b []byte) error {
 		*t = 0
 		return nil
 	}
-	if len(b) < 2 || b[0] != '"' || b[len(b)-1] != '"' {
+	var s string
+	if json.Unmarshal(b, &s) != nil {
 		return errInstant
 	}
-	i, err := ParseInstant(string(b[1 : len(b)-1]))
+	i, err := ParseInstant(s)
 	*t = Timestamp(i)
 	return err
 }

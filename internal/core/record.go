@@ -47,6 +47,7 @@ func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction)
 	consent.CheckObtainedAt(t.ObtainedAt, now, &faults)
 	if n := len(t.Changes); n == 0 || n > maxChanges {
 		faults.Add("changes", "must hold 1 to %d changes", maxChanges)
+		t.Changes = nil
 	}
 	record := consent.Transaction{Evidence: consent.Evidence{
 		TransactionID: store.NewID(), ObtainedAt: t.ObtainedAt, Channel: t.Channel, Campaign: t.Campaign,
@@ -93,6 +94,9 @@ func cite(find func(string) (consent.Citation, bool), field, id, ref string, fau
 
 func checkCitizenKey(k consent.CitizenKey, faults *consent.Faults) {
 	if k.ID.IsZero() && k.ExternalRef == "" {
+		if faults.At("citizenId") {
+			return // it was given, and is no id
+		}
 		faults.Add("externalRef", "either externalRef or citizenId must be given")
 		return
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // prefetch is how many due lanes a sender keeps at hand beyond those under way, so
-// that a busy one need not ask the database for each.
+// that a busy one need not ask the database for each. Of the failures store it keeps
+// none: a citizen whose turn there is far off must not wait with a new change.
 const prefetch = 64
 
 // sender sends the messages of one subscription.
@@ -137,11 +138,14 @@ func (s *sender) fill(ctx context.Context, q *queue) {
 		return
 	}
 	if len(q.ready) == 0 {
-		now := consent.At(time.Now())
+		now, ahead := consent.At(time.Now()), prefetch
+		if q.stored {
+			ahead = 0
+		}
 		// Rows of lanes that are under way are still there: look past them.
 		lanes, err := s.e.claim(
 			func() ([]store.Lane, error) {
-				return s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+prefetch)
+				return s.e.store.Lanes(ctx, s.number, held, q.stored, occupied+free+ahead)
 			},
 			func(l store.Lane) bool {
 				if l.DueAt <= now {

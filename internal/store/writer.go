@@ -27,6 +27,7 @@ type tx struct {
 	stmts map[string]*sql.Stmt
 	now   consent.Instant
 	rings bell // doorbells to ring once the group is committed
+	fault bool // a statement failed: the connection may be broken
 }
 
 // exec runs a statement that is prepared once per connection.
@@ -108,7 +109,7 @@ func (s *Store) runWriter(ctx context.Context) {
 		began := time.Now()
 		s.commitOrReplay(t, group)
 		s.committed(len(group), time.Since(began))
-		if conn.PingContext(context.Background()) != nil {
+		if t.fault && conn.PingContext(context.Background()) != nil {
 			closeWriter(conn, stmts)
 			conn = nil
 		}
@@ -175,10 +176,12 @@ func (s *Store) commitOrReplay(t *tx, group []*write) {
 // writes, which changed nothing; err is a failure of the whole.
 func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error, err error) {
 	if _, err := t.ExecContext(ctx, s.dialect.begin()); err != nil {
+		t.fault = true
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	defer func() {
 		if err != nil {
+			t.fault = true
 			_, _ = t.ExecContext(ctx, "ROLLBACK")
 		}
 	}()
