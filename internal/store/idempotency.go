@@ -42,8 +42,10 @@ func (o Once) again(ctx context.Context, t *tx, out any) (done bool, err error) 
 	case err != nil:
 		return false, err
 	case !bytes.Equal(request, o.Request):
-		return false, &consent.Error{Kind: consent.Invalid, Message: "This Idempotency-Key was used for another request; nothing was changed.",
-			Fields: []consent.FieldError{{Location: "header.Idempotency-Key", Message: "must be a new one for a new request"}}}
+		return false, &consent.Error{
+			Kind: consent.Invalid, Message: "This Idempotency-Key was used for another request; nothing was changed.",
+			Fields: []consent.FieldError{{Location: "header.Idempotency-Key", Message: "must be a new one for a new request"}},
+		}
 	}
 	plain, err := t.store.keys.Open(o.context(), sealed)
 	if err != nil {
