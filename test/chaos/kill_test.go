@@ -55,11 +55,15 @@ func TestKillUnderLoad(t *testing.T) {
 		}
 		kills = n
 	}
-	t.Run("sqlite", func(t *testing.T) { killUnderLoad(t, harness.SQLite(t), kills) })
-	t.Run("postgres", func(t *testing.T) { killUnderLoad(t, harness.PostgreSQL(t), kills) })
+	t.Run("sqlite", func(t *testing.T) { killUnderLoad(t, harness.SQLite(t), kills, 0) })
+	t.Run("postgres", func(t *testing.T) { killUnderLoad(t, harness.PostgreSQL(t), kills, 0) })
+	// A second node stays alive and takes over the shards of the killed one.
+	t.Run("postgres, two nodes", func(t *testing.T) { killUnderLoad(t, harness.PostgreSQL(t), (kills+3)/4, 1) })
 }
 
-func killUnderLoad(t *testing.T, s *harness.Store, kills int) {
+// killUnderLoad kills the node that the clients talk to, again and again, while
+// companions stay alive.
+func killUnderLoad(t *testing.T, s *harness.Store, kills, companions int) {
 	receiver := harness.NewReceiver(t)
 	crm := newMirror()
 	receiver.Respond(func(w http.ResponseWriter, m *harness.Message) {
@@ -81,6 +85,9 @@ func killUnderLoad(t *testing.T, s *harness.Store, kills int) {
 
 	l := newLoad(app, key)
 	t.Cleanup(l.http.CloseIdleConnections)
+	for range companions {
+		s.Serve(t, serve...)
+	}
 	server := s.Serve(t, serve...)
 	l.base.Store(&server.URL)
 	hook := map[string]any{
@@ -124,11 +131,12 @@ func killUnderLoad(t *testing.T, s *harness.Store, kills int) {
 	messages := receiver.Messages()
 	verifyOrder(t, messages)
 	repeated := crm.repeated()
+	most := inFlight * (1 + companions) // each node has so many on the wire
 	if bound := kills * inFlight; repeated > bound {
 		t.Errorf("%d messages came again after their 2xx; at most %d POSTs were in flight at the %d kills", repeated, bound, kills)
 	}
-	if peak := receiver.Peak(); peak > inFlight {
-		t.Errorf("%d POSTs at one time, want %d at most", peak, inFlight)
+	if peak := receiver.Peak(); peak > most {
+		t.Errorf("%d POSTs at one time, want %d at most", peak, most)
 	}
 	t.Logf("%d kills: %d changes acknowledged (%v per life), %d messages, %d repeated", kills, l.acknowledged.Load(), perLife, len(messages), repeated)
 	// The server is now stopped by its own clean-up, which also runs `opencpm check`.
