@@ -65,6 +65,11 @@ func TestIdempotencyKey(t *testing.T) {
 			t.Errorf("at once: %s and %s", answers[0], a)
 		}
 	}
+	// A refusal for the key creates nobody.
+	if a := w.send("POST", at, `{"applicationId": "northwind", "externalRef": "NEVER", "changes": {"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}}`, key); a.StatusCode != http.StatusUnprocessableEntity {
+		t.Fatal(a.text)
+	}
+	w.refused(http.StatusNotFound, "GET", "/v1/citizens?applicationId=northwind&externalRef=NEVER", nil)
 	if n := w.ok(http.StatusOK, "GET", at+"?applicationId=northwind&externalRef=NEW", nil).json["total"]; n != 1.0 {
 		t.Errorf("%v transactions of eight at once", n)
 	}

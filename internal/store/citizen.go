@@ -198,8 +198,11 @@ type citizenWrite struct {
 	application int64
 	key         consent.CitizenKey
 	create      bool // where only a reference is given and nobody has it
-	apply       func(ctx context.Context, t *tx, c *citizenRow, created bool) error
-	err         *error
+	// repeated, where set, reports whether the write was made by an earlier request
+	// and only its outcome is wanted. It is asked before anybody is created.
+	repeated func(ctx context.Context, t *tx) (bool, error)
+	apply    func(ctx context.Context, t *tx, c *citizenRow, created bool) error
+	err      *error
 }
 
 func (s *Store) refKey(application int64, ref string) refKey {
@@ -215,6 +218,10 @@ var ErrNoCitizen = consent.Errorf(consent.NotFound, "There is no such citizen.")
 // applyToCitizens finds or creates the citizens of the writes, locks them, applies
 // the writes in order and writes what came of it.
 func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWrite) error {
+	writes, err := s.withoutRepeated(ctx, t, writes)
+	if err != nil {
+		return err
+	}
 	refs := make([]refKey, len(writes))
 	var byRef []refKey
 	var byID []consent.ID
@@ -226,6 +233,9 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 		if !w.key.ID.IsZero() {
 			byID = append(byID, w.key.ID)
 		}
+	}
+	if len(writes) == 0 {
+		return nil
 	}
 	rows, err := s.dialect.find(ctx, t, byRef, byID)
 	if err != nil {
@@ -280,6 +290,27 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 	return s.dialect.flush(ctx, t, rows)
 }
 
+// withoutRepeated answers the writes that an earlier request has made, and those
+// that may not be made for that reason, and gives the others.
+func (s *Store) withoutRepeated(ctx context.Context, t *tx, writes []*citizenWrite) ([]*citizenWrite, error) {
+	var others []*citizenWrite
+	for _, w := range writes {
+		if w.repeated != nil {
+			done, err := w.repeated(ctx, t)
+			var refused *consent.Error
+			if err != nil && !errors.As(err, &refused) {
+				return nil, err
+			}
+			if done || err != nil {
+				*w.err = err
+				continue
+			}
+		}
+		others = append(others, w)
+	}
+	return others, nil
+}
+
 // createMissing creates those citizens whom a write names by a reference that
 // nobody has, and may create. One whom another process created meanwhile is read
 // instead.
@@ -327,9 +358,9 @@ func (s *Store) createMissing(ctx context.Context, t *tx, writes []*citizenWrite
 	return append(kept, others...), err
 }
 
-// errReplay makes the writes of a group run one by one: an earlier one changed
-// whom a reference names.
-var errReplay = errors.New("a reference changed hands within a group of writes")
+// errReplay makes the writes of a group run one by one, and a single one once more:
+// somebody else changed, at the same time, what the write was to find.
+var errReplay = errors.New("overtaken by another write")
 
 // pick gives the citizen whom a write names.
 func pick(w *citizenWrite, ref refKey, byRef map[refKey]*citizenRow, byID map[consent.ID]*citizenRow) (*citizenRow, error) {
@@ -365,9 +396,10 @@ func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string
 	var out consent.Citizen
 	err := s.do(ctx, &write{citizen: &citizenWrite{
 		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true,
+		repeated: func(ctx context.Context, t *tx) (bool, error) { return once.again(ctx, t, &out) },
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
 			if done, err := once.again(ctx, t, &out); done || err != nil {
-				return err
+				return once.overtaken(err)
 			}
 			if !created {
 				return &consent.Error{

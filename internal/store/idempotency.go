@@ -54,6 +54,17 @@ func (o Once) again(ctx context.Context, t *tx, out any) (done bool, err error) 
 	return true, json.Unmarshal(plain, out)
 }
 
+// overtaken is for a write that finds the outcome of another one with its key only
+// now, when somebody may have been created for it: the group runs again, and what it
+// did is undone.
+func (o Once) overtaken(err error) error {
+	var refused *consent.Error
+	if err == nil || errors.As(err, &refused) {
+		return errReplay
+	}
+	return err
+}
+
 // keep stores the outcome in the commit of the write.
 func (o Once) keep(ctx context.Context, t *tx, out any) error {
 	if o.Key == "" {
@@ -63,11 +74,17 @@ func (o Once) keep(ctx context.Context, t *tx, out any) error {
 	if err != nil {
 		return err
 	}
-	_, err = t.exec(ctx, `INSERT INTO idempotency (credential, route, key, request, outcome, created_at) VALUES ($1, $2, $3, $4, $5, $6)
+	r, err := t.exec(ctx, `INSERT INTO idempotency (credential, route, key, request, outcome, created_at) VALUES ($1, $2, $3, $4, $5, $6)
 		ON CONFLICT (credential, route, key) DO UPDATE SET request = excluded.request, outcome = excluded.outcome, created_at = excluded.created_at
 		WHERE idempotency.created_at <= $7`,
 		o.Credential, o.Route, o.Key, o.Request, t.store.keys.Seal(o.context(), plain), t.now, t.now.Add(-keepOutcomes))
-	return err
+	if err != nil {
+		return err
+	}
+	if n, err := r.RowsAffected(); err != nil || n == 1 {
+		return err
+	}
+	return errReplay // another writer was first with this key
 }
 
 // ForgetOutcomes drops the outcomes that are no longer kept.

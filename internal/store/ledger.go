@@ -37,10 +37,14 @@ func (s *Store) Record(ctx context.Context, application int64, key consent.Citiz
 	var out Recorded
 	err := s.do(ctx, &write{citizen: &citizenWrite{
 		application: application, key: key, create: true,
+		repeated: func(ctx context.Context, t *tx) (done bool, err error) {
+			done, err = once.again(ctx, t, &out)
+			out.Repeated = done
+			return done, err
+		},
 		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			if done, err := once.again(ctx, t, &out); done || err != nil {
-				out.Repeated = done
-				return err
+				return once.overtaken(err)
 			}
 			p, err := c.profile(s.keys)
 			if err != nil {

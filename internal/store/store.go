@@ -187,6 +187,8 @@ func (s *Store) classify(err error) error {
 	switch kind := s.dialect.kind(err); kind {
 	case consent.Unavailable:
 		return &consent.Error{Kind: kind, Message: "The database is not available at the moment; nothing was changed that was not acknowledged.", RetryAfter: time.Second, Cause: err}
+	case consent.Conflict:
+		return &consent.Error{Kind: kind, Message: "Somebody else made the same at the same time; nothing was changed. Try again.", Cause: err}
 	case consent.Full:
 		return &consent.Error{Kind: kind, Message: "The disk is full; nothing was changed.", Cause: err}
 	}

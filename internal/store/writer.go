@@ -154,7 +154,7 @@ func answer(group []*write, err error) {
 func (s *Store) commitOrReplay(t *tx, group []*write) {
 	ctx := context.Background() // a request's end never cancels a statement of the group
 	errs, err := s.commit(ctx, t, group)
-	for tries := 0; err != nil && s.dialect.again(err) && tries < 5; tries++ {
+	for tries := 0; err != nil && tries < 5 && (s.dialect.again(err) || len(group) == 1 && errors.Is(err, errReplay)); tries++ {
 		errs, err = s.commit(ctx, t, group)
 	}
 	switch {
@@ -165,7 +165,7 @@ func (s *Store) commitOrReplay(t *tx, group []*write) {
 	case len(group) == 1 || s.dialect.kind(err) != consent.Internal:
 		answer(group, s.classify(err))
 	default:
-		s.log.Warn("a group of writes is replayed one by one", "writes", len(group), "error", err)
+		s.log.Debug("a group of writes is replayed one by one", "writes", len(group), "error", err)
 		for i := range group {
 			s.commitOrReplay(t, group[i:i+1])
 		}
