@@ -68,25 +68,34 @@ func (b *body[T]) Resolve(hc huma.Context) []error {
 	if err != nil {
 		return []error{err}
 	}
-	tree, err := parse(data)
-	if err != nil {
-		return []error{err}
-	}
-	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
-	if usable := check(registry, content[jsonType].Schema, tree, "", &b.request.Found); !usable {
-		return []error{b.request.Found.Err()}
-	}
 	digest := sha256.Sum256(data)
 	b.request.Digest, b.request.IdempotencyKey = digest[:], hc.Header(idempotencyKey)
-	if b.request.Found != nil {
-		if data, err = json.Marshal(tree); err != nil {
-			return []error{fmt.Errorf("what is left of a body cannot be written: %w", err)}
-		}
-	}
-	if err := json.Unmarshal(data, &b.value); err != nil {
-		return []error{fmt.Errorf("a body that keeps to its schema cannot be read: %w", err)}
+	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
+	if b.request.Found, err = decode(registry, content[jsonType].Schema, data, &b.value); err != nil {
+		return []error{err}
 	}
 	return nil
+}
+
+// decode reads JSON into a value, leaving out what does not keep to the schema and
+// noting where that is. It fails where nothing can be made of the JSON at all.
+func decode(r huma.Registry, s *huma.Schema, data []byte, value any) (found consent.Faults, err error) {
+	tree, err := parse(data)
+	if err != nil {
+		return nil, err
+	}
+	if usable := check(r, s, tree, "", &found); !usable {
+		return nil, found.Err()
+	}
+	if found != nil {
+		if data, err = json.Marshal(tree); err != nil {
+			return nil, fmt.Errorf("what is left of a body cannot be written: %w", err)
+		}
+	}
+	if err := json.Unmarshal(data, value); err != nil {
+		return nil, fmt.Errorf("a body that keeps to its schema cannot be read: %w", err)
+	}
+	return found, nil
 }
 
 // readBody gives the JSON of a body. A form becomes an object of its first values.
