@@ -107,8 +107,8 @@ func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc
 			merged = append(merged, it)
 		}
 	}
-	// The document is checked for itself first, so that its own faults are reported
-	// at their own places; then the whole that it would make.
+	// The items of the document come first in the whole, so that a fault in them is
+	// reported at its place in the document.
 	whole, err := consent.Assemble(merged)
 	if err != nil {
 		return nil, err
@@ -126,7 +126,7 @@ func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc
 	return differences, s.refresh(ctx)
 }
 
-// Check rebuilds every projection from the ledger and compares.
+// Check rebuilds every projection from the ledger and compares; see store.Check.
 func (s *Service) Check(ctx context.Context, found func(store.Finding)) (citizens, records int64, err error) {
 	return s.store.Check(ctx, found)
 }
