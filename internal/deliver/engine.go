@@ -84,7 +84,8 @@ type Engine struct {
 	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
 	last   consent.Instant           // the highest sentAt
 
-	settle chan settling
+	settle  chan settling
+	running map[int64]*sender // by number of the subscription; Run's alone
 }
 
 // laneKey names a lane, whether it has quick attempts left or is in the failures
@@ -129,15 +130,15 @@ func (e *Engine) Run(ctx context.Context) {
 	defer poll.Stop()
 	renew := time.NewTicker(leaseRenewal)
 	defer renew.Stop()
-	running := map[int64]*sender{}
+	e.running = map[int64]*sender{}
 	defer func() {
-		for _, s := range running {
+		for _, s := range e.running {
 			s.stop()
 		}
 	}()
 	e.renew(ctx)
 	for {
-		e.reconcile(ctx, running, &senders)
+		e.reconcile(ctx, &senders)
 		select {
 		case <-ctx.Done():
 			return
@@ -151,7 +152,7 @@ func (e *Engine) Run(ctx context.Context) {
 
 // reconcile starts a sender for every active subscription, hands changed settings
 // to those that run and stops the others.
-func (e *Engine) reconcile(ctx context.Context, running map[int64]*sender, senders *sync.WaitGroup) {
+func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
 	active, err := e.store.ActiveSubscriptions(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -162,18 +163,18 @@ func (e *Engine) reconcile(ctx context.Context, running map[int64]*sender, sende
 	wanted := map[int64]bool{}
 	for _, sub := range active {
 		wanted[sub.Number] = true
-		if s := running[sub.Number]; s != nil {
+		if s := e.running[sub.Number]; s != nil {
 			s.use(sub)
 			continue
 		}
 		s := newSender(e, sub)
-		running[sub.Number] = s
+		e.running[sub.Number] = s
 		senders.Go(func() { s.run(ctx) })
 	}
-	for n, s := range running {
+	for n, s := range e.running {
 		if !wanted[n] {
 			s.stop()
-			delete(running, n)
+			delete(e.running, n)
 		}
 	}
 }
@@ -192,17 +193,21 @@ func (e *Engine) renew(ctx context.Context) {
 		}
 		return
 	}
-	if n := len(h.Floors); n > 0 {
-		e.o.TookOver(n)
-	}
+	gained := len(h.Floors)
 	e.mu.Lock()
-	defer e.mu.Unlock()
 	for shard, floor := range e.hold.Floors {
 		if _, mine := h.Epochs[shard]; mine {
 			h.Floors[shard] = max(h.Floors[shard], floor)
 		}
 	}
 	e.hold = h
+	e.mu.Unlock()
+	if gained > 0 {
+		e.o.TookOver(gained)
+		for _, s := range e.running {
+			s.wake()
+		}
+	}
 }
 
 // shed gives up the shards that another node should have, once nothing is under

@@ -19,7 +19,7 @@ type sender struct {
 	e      *Engine
 	number int64
 	quit   chan struct{}
-	freed  chan struct{} // a slot became free
+	freed  chan struct{} // a slot became free, or a shard was gained
 
 	mu  sync.Mutex
 	sub store.Registered
@@ -63,6 +63,14 @@ func (s *sender) settings() store.Registered {
 }
 
 func (s *sender) stop() { close(s.quit) }
+
+// wake makes the sender look for what is due.
+func (s *sender) wake() {
+	select {
+	case s.freed <- struct{}{}:
+	default:
+	}
+}
 
 // run sends what is due until ctx ends or stop is called, and returns when
 // nothing is under way any more.
@@ -108,7 +116,7 @@ func (s *sender) run(ctx context.Context) {
 
 // lookAnyway is how long to wait at most before looking for what a bell that was
 // lost would have told.
-const lookAnyway = 5 * time.Second
+const lookAnyway = 30 * time.Second
 
 // pause is how long to sleep unless woken: until the next lane is due, or until it
 // is time to look anyway.
@@ -171,10 +179,7 @@ func (s *sender) fill(ctx context.Context, q *queue) {
 			s.mu.Lock()
 			q.underway--
 			s.mu.Unlock()
-			select {
-			case s.freed <- struct{}{}:
-			default:
-			}
+			s.wake()
 		})
 	}
 }

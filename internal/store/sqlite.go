@@ -19,7 +19,9 @@ import (
 )
 
 // sqlite is the dialect of a store in one file, in one process.
-type sqlite struct{}
+type sqlite struct {
+	log string // path of the write-ahead log
+}
 
 // SQLiteFile is the name of the database in a data directory.
 const SQLiteFile = "opencpm.db"
@@ -40,7 +42,7 @@ func openSQLite(dir string) (write, read *sql.DB, err error) {
 	if write, err = open("wal_autocheckpoint(4000)"); err != nil {
 		return nil, nil, err
 	}
-	write.SetMaxOpenConns(2) // the writer's, and one that watches for other processes
+	write.SetMaxOpenConns(1)
 	if read, err = open("query_only(ON)"); err != nil {
 		return nil, nil, errors.Join(err, write.Close())
 	}
@@ -94,16 +96,17 @@ func (sqlite) again(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// relay notices what other processes, the data commands, have committed.
-func (sqlite) relay(ctx context.Context, s *Store) {
-	conn, err := s.write.Conn(ctx)
-	if err != nil {
-		return
-	}
-	defer conn.Close()
+// relay notices what other processes, the data commands, have committed: every
+// commit changes the write-ahead log. Commits of our own ring as well, at most twice
+// a second.
+func (d sqlite) relay(ctx context.Context, s *Store) {
 	tick := time.NewTicker(500 * time.Millisecond)
 	defer tick.Stop()
-	var seen int64
+	type mark struct {
+		at   time.Time
+		size int64
+	}
+	var seen mark
 	for {
 		select {
 		case <-ctx.Done():
@@ -111,9 +114,8 @@ func (sqlite) relay(ctx context.Context, s *Store) {
 		case <-s.doorbells.out: // nobody else needs to be told
 			s.doorbells.take()
 		case <-tick.C:
-			var version int64
-			if conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&version) == nil && version != seen {
-				seen = version
+			if info, err := os.Stat(d.log); err == nil && seen != (mark{info.ModTime(), info.Size()}) {
+				seen = mark{info.ModTime(), info.Size()}
 				s.doorbells.ringHere(bellAll)
 			}
 		}

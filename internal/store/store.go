@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -84,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	case (o.Dir == "") == (o.DatabaseURL == ""):
 		return nil, errors.New("exactly one of a data directory and a database URL is needed")
 	case o.Dir != "":
-		s.dialect = sqlite{}
+		s.dialect = sqlite{log: filepath.Join(o.Dir, SQLiteFile+"-wal")}
 		if o.Exclusive {
 			if s.lock, err = lockDir(o.Dir); err != nil {
 				return nil, err
