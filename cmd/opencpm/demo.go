@@ -167,7 +167,7 @@ func drive(ctx context.Context, baseURL, hook string, a access, page *demo.Page,
 // recordedEvent is a transaction as the page shows it.
 func recordedEvent(r core.Recorded) demo.RecordedEvent {
 	e := demo.RecordedEvent{
-		TransactionID: r.Transaction.TransactionID.String(), CitizenID: r.CitizenID.String(), ExternalRef: r.ExternalRef,
+		TransactionID: r.Transaction.ID.String(), CitizenID: r.CitizenID.String(), ExternalRef: r.ExternalRef,
 		Channel: r.Transaction.Channel, RecordedAt: r.Transaction.RecordedAt.Time(),
 	}
 	before := map[consent.Key]consent.State{}

@@ -91,14 +91,26 @@ func (s *server) routes() {
 	route(s, "POST   /oauth/token", "createAccessToken", public, s.createAccessToken)
 
 	route(s, "POST   /v1/citizens", "createCitizen", consent.CitizensWrite, s.createCitizen)
+	route(s, "POST   /v1/citizens/bulk", "createCitizens", consent.CitizensWrite, s.createCitizens)
 	route(s, "GET    /v1/citizens", "findCitizen", consent.CitizensRead, s.findCitizen)
 	route(s, "GET    /v1/citizens/{citizenId}", "getCitizen", consent.CitizensRead, s.getCitizen)
 	route(s, "PATCH  /v1/citizens/{citizenId}", "changeCitizen", consent.CitizensWrite, s.changeCitizen)
 	route(s, "DELETE /v1/citizens/{citizenId}", "eraseCitizen", consent.CitizensWrite, s.eraseCitizen)
 
+	route(s, "GET    /v1/citizens/{citizenId}/history", "getHistory", consent.ConsentRead, s.getHistory)
+	route(s, "GET    /v1/citizens/{citizenId}/evidence", "getEvidence", consent.ConsentRead, s.getEvidence)
+
 	route(s, "POST   /v1/permissions/transactions", "recordTransaction", consent.ConsentWrite, s.recordTransaction)
 	route(s, "GET    /v1/permissions/transactions", "listTransactions", consent.ConsentRead, s.listTransactions)
+	route(s, "POST   /v1/permissions/transactions/{transactionId}/reversion", "revertTransaction", consent.ConsentWrite, s.revertTransaction)
 	route(s, "GET    /v1/permissions", "getPermissions", consent.ConsentRead, s.getPermissions)
+	route(s, "GET    /v1/permissions/effective", "listEffective", consent.ConsentRead, s.listEffective)
+	route(s, "GET    /v1/permissions/explain", "explainPermissions", consent.ConsentRead, s.explainPermissions)
+	route(s, "GET    /v1/changes", "listChanges", consent.ConsentRead, s.listChanges)
+
+	route(s, "POST   /v1/submissions", "createSubmission", consent.ConsentWrite, s.createSubmission)
+	route(s, "GET    /v1/submissions", "listSubmissions", consent.ConsentRead, s.listSubmissions)
+	route(s, "GET    /v1/preferences", "getPreferences", consent.ConsentRead, s.getPreferences)
 
 	route(s, "POST   /v1/subscriptions", "createSubscription", consent.WebhooksManage, s.createSubscription)
 	route(s, "GET    /v1/subscriptions", "listSubscriptions", consent.WebhooksManage, s.listSubscriptions)

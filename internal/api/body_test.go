@@ -113,6 +113,7 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 	w := newWorld(t, api.Options{})
 	citizen := w.ok(http.StatusOK, "POST", "/v1/citizens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0", "givenName": "Ada"}).json["citizenId"].(string)
 	subscription := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}).json["id"].(string)
+	transaction := w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", grant).json["transactionId"].(string)
 	before := w.everything()
 	for path, item := range loaded(t).Paths.Map() {
 		for method, op := range item.Operations() {
@@ -120,7 +121,7 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 				continue
 			}
 			media := op.RequestBody.Value.Content.Get("application/json")
-			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription).Replace(path)
+			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription, "{transactionId}", transaction).Replace(path)
 			for _, c := range wrongValues(t, media.Schema.Value, media.Example, "body") {
 				t.Run(fmt.Sprintf("%s %s %s", op.OperationID, c.location, c.what), func(t *testing.T) {
 					a := w.in(t).refused(http.StatusUnprocessableEntity, method, target, c.body, c.location)

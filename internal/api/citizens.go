@@ -119,6 +119,54 @@ func (s *server) createCitizen(ctx context.Context, actor core.Actor, in *create
 	return citizenOf(c, application), err
 }
 
+// newCitizens are citizens to be created with their first answers. The origin is that of
+// all of them.
+type newCitizens struct {
+	ApplicationID applicationID    `json:"applicationId"`
+	Citizens      []newBulkCitizen `json:"citizens" maxItems:"1000" doc:"The citizens, 1 to 1000."`
+	Origin
+}
+
+type newBulkCitizen struct {
+	ExternalRef string     `json:"externalRef" minLength:"1" maxLength:"100"`
+	Changes     newChanges `json:"changes,omitempty"`
+	Preferences newAnswers `json:"preferences,omitempty" maxItems:"200"`
+	ObtainedAt  moment     `json:"obtainedAt,omitempty"`
+	PersonalDetails
+}
+
+// createdCitizens is the answer, in the order of the request.
+type createdCitizens struct {
+	Citizens []createdCitizen `json:"citizens" doc:"The citizens in the order of the request."`
+}
+
+type createdCitizen struct {
+	CitizenID     consent.ID `json:"citizenId"`
+	ExternalRef   string     `json:"externalRef"`
+	TransactionID idOrNull   `json:"transactionId" doc:"What recorded the changes; null where none were given."`
+}
+
+type createCitizensInput struct{ body[newCitizens] }
+
+func (s *server) createCitizens(ctx context.Context, actor core.Actor, in *createCitizensInput) (createdCitizens, error) {
+	value, request := in.read()
+	list := make([]core.NewCitizen, len(value.Citizens))
+	for i := range value.Citizens {
+		v := &value.Citizens[i]
+		list[i] = core.NewCitizen{ExternalRef: v.ExternalRef, Changes: v.Changes.core(), Answers: v.Preferences.core(), ObtainedAt: v.ObtainedAt.Instant}
+		v.apply(&list[i].Details)
+	}
+	made, err := s.Core.CreateCitizens(ctx, actor, request, string(value.ApplicationID), list, value.Origin.core())
+	if err != nil {
+		return createdCitizens{}, err
+	}
+	out := createdCitizens{make([]createdCitizen, len(made))}
+	for i, c := range made {
+		out.Citizens[i] = createdCitizen{c.CitizenID, c.ExternalRef, idOrNull{c.TransactionID}}
+	}
+	return out, nil
+}
+
 type findCitizenInput struct {
 	ApplicationID string `query:"applicationId" required:"true" maxLength:"50"`
 	ExternalRef   string `query:"externalRef" required:"true"`

@@ -89,6 +89,9 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 	if method != http.MethodGet {
 		op.Errors = append(op.Errors, http.StatusInsufficientStorage)
 	}
+	if p.bulk {
+		op.MaxBodyBytes = maxBulkBody
+	}
 	if p.once {
 		most := 255
 		op.Parameters = []*huma.Param{{

@@ -2,19 +2,21 @@ package api
 
 import (
 	"context"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store"
 )
 
 type getPermissionsInput struct {
-	ApplicationID string  `query:"applicationId" required:"true" maxLength:"50"`
-	CitizenID     idParam `query:"citizenId"`
-	ExternalRef   string  `query:"externalRef" maxLength:"100"`
-	OptionID      string  `query:"optionId" maxLength:"100" doc:"Only the entry of this option or group."`
-	Expiry        string  `query:"expiry" enum:"effective,latest" default:"effective" doc:"With latest, options are listed too whose last answer has expired."`
-	ValidStart    moment  `query:"validStart" doc:"Only what is valid at this instant and still at validEnd. Default: now."`
-	ValidEnd      moment  `query:"validEnd" doc:"Only what is valid at validStart and still at this instant. Default: now."`
+	OfCitizen
+	OptionID   string `query:"optionId" maxLength:"100" doc:"Only the entry of this option or group."`
+	Expiry     string `query:"expiry" enum:"effective,latest" default:"effective" doc:"With latest, options are listed too whose last answer has expired."`
+	ValidStart moment `query:"validStart" doc:"Only what is valid at this instant and still at validEnd. Default: now."`
+	ValidEnd   moment `query:"validEnd" doc:"Only what is valid at validStart and still at this instant. Default: now."`
 }
 
 // effectivePermissions is the effective state of one citizen.
@@ -34,7 +36,7 @@ type listedPermission struct {
 
 func (s *server) getPermissions(ctx context.Context, actor core.Actor, in *getPermissionsInput) (effectivePermissions, error) {
 	e, err := s.Core.EffectiveOf(ctx, actor, core.EffectiveQuery{
-		ApplicationID: in.ApplicationID, Citizen: consent.CitizenKey{ID: consent.ID(in.CitizenID), ExternalRef: in.ExternalRef}, OptionID: in.OptionID,
+		ApplicationID: in.ApplicationID, Citizen: in.key(), OptionID: in.OptionID,
 		Start: in.ValidStart.Instant, End: in.ValidEnd.Instant, Latest: in.Expiry == "latest",
 	})
 	list := make([]listedPermission, len(e.Permissions))
@@ -45,4 +47,116 @@ func (s *server) getPermissions(ctx context.Context, actor core.Actor, in *getPe
 		}
 	}
 	return effectivePermissions{in.ApplicationID, e.CitizenID, consent.Text(e.ExternalRef), list, e.Pending}, err
+}
+
+type listEffectiveInput struct {
+	OfCitizen
+	Since  moment `query:"since" doc:"Changed at this instant or later."`
+	Before moment `query:"before" doc:"Changed before this instant."`
+	Paging
+}
+
+// citizenState is everything that applies to one citizen, in the form of the webhooks.
+type citizenState struct {
+	ApplicationID string                      `json:"applicationId"`
+	CitizenID     consent.ID                  `json:"citizenId"`
+	ExternalRef   consent.Text                `json:"externalRef"`
+	Permissions   []consent.Permission        `json:"permissions"`
+	Preferences   []consent.CurrentPreference `json:"preferences"`
+	Sequence      int64                       `json:"sequence"`
+	ChangedAt     consent.Timestamp           `json:"changedAt"`
+}
+
+type citizenStateList struct {
+	Citizens []citizenState `json:"citizens" doc:"The citizens who changed, in the order of their first change in the range, each as they are now."`
+	Page
+}
+
+func (s *server) listEffective(ctx context.Context, actor core.Actor, in *listEffectiveInput) (citizenStateList, error) {
+	f := store.ChangedFilter{Since: in.Since.Instant, Before: in.Before.Instant, Limit: in.Limit, Offset: in.Offset, Total: in.counted()}
+	if key := in.key(); key != (consent.CitizenKey{}) {
+		f.Citizen = &key
+	}
+	if err := in.place("effective", &f.After.Major, &f.After.Minor); err != nil {
+		return citizenStateList{}, err
+	}
+	found, total, err := s.Core.Changed(ctx, actor, in.ApplicationID, f)
+	now := consent.At(time.Now())
+	out := citizenStateList{make([]citizenState, len(found)), in.page("effective", len(found), total, func() []any {
+		last := found[len(found)-1].Place
+		return []any{last.Major, last.Minor}
+	})}
+	for i, v := range found {
+		out.Citizens[i] = citizenState{
+			in.ApplicationID, v.CitizenID, consent.Text(v.ExternalRef), v.Projection.Effective(now), v.Projection.Preferences(), v.Version, consent.Timestamp(v.ChangedAt),
+		}
+	}
+	return out, err
+}
+
+type explainInput struct {
+	OfCitizen
+	OptionID string `query:"optionId" maxLength:"100" doc:"Only this option or group."`
+	AsOf     moment `query:"asOf" doc:"What applied at this instant. Default: now."`
+	KnownAt  moment `query:"knownAt" doc:"By what had been recorded by this instant. Default: by everything."`
+}
+
+// explained says why the state of a citizen is, or was, what it is.
+type explained struct {
+	ApplicationID string            `json:"applicationId"`
+	CitizenID     consent.ID        `json:"citizenId"`
+	ExternalRef   consent.Text      `json:"externalRef"`
+	AsOf          consent.Timestamp `json:"asOf" doc:"The instant that is explained."`
+	KnownAt       consent.Timestamp `json:"knownAt" doc:"Only what had been recorded by then counts; null for everything."`
+	Explanations  []explanation     `json:"explanations" doc:"One for each option and group that was ever answered."`
+}
+
+type explanation struct {
+	OptionType consent.OptionType  `json:"optionType"`
+	OptionID   string              `json:"optionId"`
+	Current    *consent.Permission `json:"current"`
+	Candidates []candidate         `json:"candidates" doc:"Every answer, the earliest first by the order that decides, and what became of it."`
+}
+
+// TransformSchema says that current may be null.
+func (explanation) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["current"] = orNull(s.Properties["current"])
+	return s
+}
+
+type candidate struct {
+	consent.Permission
+	Group consent.Text `json:"group" doc:"The group in whose name the option was answered; null for an answer of its own."`
+	Fate  consent.Fate `json:"fate" doc:"What became of it."`
+	Rule  *int         `json:"rule" doc:"The rule that decided, by its number; null for a reversion."`
+	By    idOrNull     `json:"by" doc:"The record that displaced it; null where none did."`
+	Why   string       `json:"why" doc:"The same in a sentence."`
+}
+
+// TransformSchema names the fates.
+func (candidate) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for _, f := range consent.Fates {
+		s.Properties["fate"].Enum = append(s.Properties["fate"].Enum, string(f))
+	}
+	return s
+}
+
+func (s *server) explainPermissions(ctx context.Context, actor core.Actor, in *explainInput) (explained, error) {
+	e, err := s.Core.Explain(ctx, actor, core.Question{
+		ApplicationID: in.ApplicationID, Citizen: in.key(), OptionID: in.OptionID, AsOf: in.AsOf.Instant, KnownAt: in.KnownAt.Instant,
+	})
+	out := explained{
+		in.ApplicationID, e.CitizenID, consent.Text(e.ExternalRef), consent.Timestamp(e.AsOf), consent.Timestamp(in.KnownAt.Instant), make([]explanation, len(e.Explanations)),
+	}
+	for i, x := range e.Explanations {
+		list := make([]candidate, len(x.Candidates))
+		for k, w := range x.Candidates {
+			list[k] = candidate{Permission: w.Permission, Group: w.Group, Fate: w.Fate, By: idOrNull{w.By}, Why: w.Why}
+			if w.Rule != 0 {
+				list[k].Rule = &w.Rule
+			}
+		}
+		out.Explanations[i] = explanation{x.Key.Type, x.Key.ID, x.Current, list}
+	}
+	return out, err
 }

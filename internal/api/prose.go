@@ -16,7 +16,7 @@ const introduction = `Records the permissions that people give and refuse, answe
 **Credentials.** Send ` + "`Authorization: Bearer <token>`" + ` with a token from ` + "`POST /oauth/token`" + `, or ` + "`X-API-Key: <key>`" + `. A credential belongs to
 one or more applications and has scopes. What belongs to another application does not exist for it: 404.
 
-**Requests** are JSON in UTF-8 of at most 1 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
+**Requests** are JSON in UTF-8 of at most 1 MiB, in bulk 10 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
 changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO 8601 with a zone; a bare date is its first moment in UTC.
 
 **Answers** carry all their fields always, ` + "`null`" + ` where a value is unknown, and times in UTC with milliseconds. A read after a write sees it.
@@ -24,12 +24,15 @@ changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO
 **Errors** are problem documents (RFC 9457). Where fields are at fault, ` + "`errors`" + ` names each with its place; what was sent is never repeated. A request
 that was refused changed nothing. After 429 and 503, ` + "`Retry-After`" + ` says in how many seconds to try again.
 
-**Lists** take ` + "`limit`" + `, ` + "`offset`" + ` and ` + "`includeTotal`" + `.`
+**Lists** take ` + "`limit`" + `, ` + "`offset`" + ` and ` + "`includeTotal`" + `. A long list is better read by ` + "`cursor`" + `: give the ` + "`nextCursor`" + ` of one page to get the next, until it is ` + "`null`" + `.
+What is added meanwhile neither shifts nor repeats an entry.`
 
 const (
 	tagTokens        = "Access tokens"
 	tagCitizens      = "Citizens"
 	tagPermissions   = "Permissions"
+	tagPreferences   = "Preferences"
+	tagHistory       = "History"
 	tagSubscriptions = "Subscriptions"
 	tagOperations    = "Operations"
 )
@@ -38,6 +41,8 @@ var tags = []*huma.Tag{
 	{Name: tagTokens, Description: "How a client proves who it is."},
 	{Name: tagCitizens, Description: "The people whose permissions are kept. `citizenId` is ours, `externalRef` is your own unique reference."},
 	{Name: tagPermissions, Description: "What people answered, and what applies now."},
+	{Name: tagPreferences, Description: "Choices without legal meaning, such as topics and frequency."},
+	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
 	{Name: tagOperations, Description: "For those who run the server."},
 }
@@ -45,8 +50,8 @@ var tags = []*huma.Tag{
 var scopeProse = map[consent.Scope]string{
 	consent.CitizensRead:   "Read citizens and their personal details",
 	consent.CitizensWrite:  "Create, change and erase citizens",
-	consent.ConsentRead:    "Read permissions and their history",
-	consent.ConsentWrite:   "Record changes of permissions",
+	consent.ConsentRead:    "Read permissions, preferences and their history",
+	consent.ConsentWrite:   "Record changes of permissions and answers to preferences",
 	consent.WebhooksManage: "Read and change subscriptions",
 }
 
@@ -61,6 +66,7 @@ var operations = map[string]struct {
 	status                    int   // of success, where it is not 200 or, without an answer, 204
 	errors                    []int // besides those that every operation has
 	once                      bool  // takes an Idempotency-Key
+	bulk                      bool  // takes a body of the size of a request in bulk
 	request, answer           string
 }{
 	"createAccessToken": {
@@ -77,6 +83,16 @@ var operations = map[string]struct {
 		errors:      []int{http.StatusNotFound, http.StatusConflict},
 		request:     `{"applicationId": "northwind", "externalRef": "CUST-1", "givenName": "Ada", "familyName": "Byron", "address": {"addressLocality": "London", "addressCountry": "GB"}}`,
 		answer:      exampleCitizen,
+	},
+	"createCitizens": {
+		once: true, bulk: true, tag: tagCitizens, summary: "Create citizens in bulk",
+		description: "Creates up to 1000 citizens with what they have answered so far, all of them or none. Where a reference exists already the answer is a conflict that names every one. " +
+			"What the request says of channel, policy and the like holds for all; `obtainedAt` may be given for each. Needs the scope `consent:write`, too.",
+		errors: []int{http.StatusNotFound, http.StatusConflict},
+		request: `{"applicationId": "northwind", "channel": "crm-import", "citizens": [{"externalRef": "CUST-1", "givenName": "Ada",
+			"changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}], "preferences": [{"preference": "interests", "choices": ["jazz"]}]}, {"externalRef": "CUST-2"}]}`,
+		answer: `{"citizens": [{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "transactionId": "01995c40-0b1e-7c55-9a3f-1c2d3e4f5a6b"},
+			{"citizenId": "01995c3f-2a4c-7e66-b1c2-d3e4f5a6b7c9", "externalRef": "CUST-2", "transactionId": null}]}`,
 	},
 	"findCitizen": {
 		tag: tagCitizens, summary: "Find a citizen by reference", errors: []int{http.StatusNotFound}, answer: exampleCitizen,
@@ -116,6 +132,69 @@ var operations = map[string]struct {
 		tag: tagPermissions, summary: "List transactions",
 		description: "The history, oldest first by `recordedAt`: of one citizen, or of the whole application. A late import is not missed by whoever goes on from the last `recordedAt` they saw.",
 		errors:      []int{http.StatusNotFound},
+	},
+	"revertTransaction": {
+		once: true, tag: tagPermissions, summary: "Revert a transaction",
+		description: "Undoes a transaction by a new one that names it; both stay in the history. What the undone one had displaced applies again, and where nothing does the entry ceases. " +
+			"The answer's `changes` are those that were undone, each with what applies now. A reversion cannot be reverted, nor can a transaction twice: that is a conflict.",
+		errors:  []int{http.StatusNotFound, http.StatusConflict},
+		request: `{"channel": "support", "recordedByName": "Grace"}`,
+		answer: `{"transactionId": "01995c42-5d6e-7a88-9900-112233445566", "reverts": "01995c40-0b1e-7c55-9a3f-1c2d3e4f5a6b", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1",
+			"recordedAt": "2026-11-22T09:40:00.000Z", "obtainedAt": "2026-11-22T09:40:00.000Z",
+			"changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "GRANTED", "validFrom": null, "validUntil": "2028-11-22T09:30:00.000Z", "effective": false, "current": null}]}`,
+	},
+	"listEffective": {
+		tag: tagPermissions, summary: "List the states of citizens who changed",
+		description: "Everything that applies now to each citizen whose state changed in a range, each citizen once. Without a range, of everybody who was ever asked anything. " +
+			"To keep a copy up to date, the feed of changes or a webhook is the better way.",
+		errors: []int{http.StatusNotFound},
+	},
+	"explainPermissions": {
+		tag: tagHistory, summary: "Explain the state of a citizen",
+		description: "Why is this the answer? Every candidate in order, what became of it, and the rule that decided. The same can be asked of the past: `asOf` asks what applied at an instant; " +
+			"with `knownAt` only what had been recorded by then counts, so both together say what could have been known.",
+		errors: []int{http.StatusNotFound},
+		answer: `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "asOf": "2026-11-22T09:31:00.000Z", "knownAt": null, "explanations": [
+			{"optionType": "option", "optionId": "newsletter-email", "current": ` + examplePermission + `,
+			 "candidates": [` + strings.Replace(examplePermission, "{", `{"group": null, "fate": "effective", "rule": 2, "by": null, "why": "This is the latest answer that counts, so it decides.", `, 1) + `]}]}`,
+	},
+	"listChanges": {
+		tag: tagHistory, summary: "Read the feed of changes",
+		description: "The changes that the webhooks tell, to be pulled: each with what changed, in the order in which they were made. Keep `nextCursor` and give it to the next call; it never skips a change. " +
+			"With `wait` the call returns as soon as there is one. Of a citizen who has been erased only `citizen.deleted` is left.",
+		errors: []int{http.StatusNotFound},
+	},
+	"getHistory": {
+		tag: tagHistory, summary: "Read the history of a citizen",
+		description: "Every transaction and submission of a citizen in the order in which they were recorded, with what was shown and the hash that chains each record to the one before it.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"getEvidence": {
+		tag: tagHistory, summary: "Export the evidence of a citizen's permissions",
+		description: "What a data-protection officer must be able to prove (GDPR art. 7(1)), in the shape of the consent records of ISO/IEC TS 27560:2023: one record for each option that was ever answered, " +
+			"with the purpose, the parties, what was shown and every event. `chain` holds the hashes by which `opencpm check` proves that nothing was changed since.",
+		errors: []int{http.StatusNotFound},
+	},
+	"createSubmission": {
+		once: true, tag: tagPreferences, summary: "Record answers to preferences",
+		description: "Records answers of one citizen, each as a submission of its own, all or none. An empty list of choices is an answer, too. An unknown `externalRef` creates the citizen. " +
+			"The latest `obtainedAt` wins: an older answer is recorded and changes nothing (`effective` is false). A submission cannot be reverted.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "channel": "web", "preferences": [{"preference": "interests", "choices": ["jazz", "rock"]}]}`,
+		answer: `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "submissions": [{"submissionId": "01995c43-1a2b-7c3d-8e4f-5a6b7c8d9e0f",
+			"recordedAt": "2026-11-22T09:30:00.000Z", "obtainedAt": "2026-11-22T09:30:00.000Z", "preference": "interests", "choices": [{"reference": "jazz", "label": "Jazz"}, {"reference": "rock", "label": "Rock"}],
+			"effective": true, "current": ` + examplePreference + `}]}`,
+	},
+	"listSubmissions": {
+		tag: tagPreferences, summary: "List submissions",
+		description: "The answers to preferences, oldest first by `recordedAt`: of one citizen, or of the whole application.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"getPreferences": {
+		tag: tagPreferences, summary: "Read the current preferences of a citizen",
+		description: "The latest answer to each preference. A preference that was never answered has no entry.",
+		errors:      []int{http.StatusNotFound},
+		answer:      `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "preferences": [` + examplePreference + `]}`,
 	},
 	"getPermissions": {
 		tag: tagPermissions, summary: "Read the effective state of a citizen",
@@ -169,9 +248,11 @@ const (
 		"channel": "web", "campaign": null, "privacyPolicyId": "01995c3d-1111-7aaa-8bbb-cccccccccccc", "privacyPolicyRef": "policy-01", "permissionStatementId": null, "permissionStatementRef": null,
 		"recordedBy": null, "recordedByName": null, "recordedClient": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "recordedClientName": "Web shop", "delegatedAuthorityId": null, "delegatedAuthorityName": null,
 		"recordedAt": "2026-11-22T09:30:00.000Z", "obtainedAt": "2026-11-22T09:30:00.000Z", "validFrom": null, "validUntil": "2028-11-22T09:30:00.000Z"}`
+	examplePreference = `{"preference": "interests", "choices": [{"reference": "jazz", "label": "Jazz"}, {"reference": "rock", "label": "Rock"}], "label": "Interests",
+		"submissionId": "01995c43-1a2b-7c3d-8e4f-5a6b7c8d9e0f", "updatedAt": "2026-11-22T09:30:00.000Z"}`
 	exampleSubscription = `{"id": "01995c41-3c4d-7f77-8899-aabbccddeeff", "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent",
 		"updateType": "effective-permission", "status": "active", "authType": "token", "tokenLast4": "oken", "tokenLocation": "header", "tokenName": "X-Token", "refreshTokenLast4": null,
-		"refreshUrl": null, "clientId": null, "clientSecretLast4": null, "createdAt": "2026-11-22T09:30:00.000Z", "updatedAt": "2026-11-22T09:30:00.000Z"}`
+		"refreshUrl": null, "clientId": null, "clientSecretLast4": null, "createdAt": "2026-11-22T09:30:00.000Z", "updatedAt": "2026-11-22T09:30:00.000Z", "pausedAt": null, "missedChanges": null}`
 )
 
 // fields are the words and the values of every field, which mean the same wherever
@@ -231,11 +312,27 @@ var fields = map[string]struct {
 	"delegatedAuthorityId":   {description: "On whose behalf it was recorded, as the client says."},
 	"delegatedAuthorityName": {description: "The name of that authority."},
 
+	"reverts":       {description: "The transaction that this one undoes; null for one that undoes none."},
+	"submissionId":  {description: "The submission."},
+	"submissions":   {description: "The submissions, oldest first."},
+	"preferences":   {description: "Answers to preferences; each preference once."},
+	"preference":    {description: "The preference, by reference."},
+	"choices":       {description: "What was chosen, by reference; empty for nothing."},
+	"label":         {description: "What it was called when it was answered."},
+	"reference":     {description: "The choice, by reference."},
+	"permissions":   {description: "What applies: options first, then groups that were answered as groups."},
+	"eventType":     {description: "What happened: a change, or the erasure of the citizen."},
+	"sequence":      {description: "The version of the citizen's state; it rises with every change, with gaps."},
+	"changedAt":     {description: "When the state changed; of a list, when it last did."},
+	"changedBy":     {description: "The credential that caused the change; `opencpm` for the passing of time."},
+	"pausedAt":      {description: "When the present pause began; null while active."},
+	"missedChanges": {description: "How many changes were made since, which are lost to the subscription; null while active."},
+
 	"subscriptions":     {description: "The subscriptions, in the order in which they were created."},
 	"id":                {description: "The subscription."},
 	"name":              {description: "What the subscription is called; it need not be unique."},
 	"url":               {description: "Where the messages are posted."},
-	"updateType":        {description: "What is sent: `effective-permission`, the citizen's full state on every change.", values: values(consent.UpdateTypes...)},
+	"updateType":        {description: "What is sent: `effective-permission`, the citizen's full state on every change, or `consent-receipts`, only what changed, each change in a message of its own.", values: values(consent.UpdateTypes...)},
 	"status":            {description: "Whether changes are sent. Those made while it is paused are lost to it; what waited before goes on afterwards.", values: values(consent.Active, consent.Paused)},
 	"authType":          {description: "How the messages authenticate to the endpoint.", values: values(consent.AuthNone, consent.AuthToken)},
 	"token":             {description: "The token or key that is sent along. It is never answered."},
@@ -264,7 +361,9 @@ var fields = map[string]struct {
 	"limit":        {description: "The most entries to answer."},
 	"offset":       {description: "How many entries to pass over."},
 	"includeTotal": {description: "Whether to count all entries."},
-	"total":        {description: "How many entries there are in all."},
+	"cursor":       {description: "Where an earlier page of the same list ended, instead of an offset."},
+	"nextCursor":   {description: "Where the list goes on; null at its end."},
+	"total":        {description: "How many entries there are in all; left out on pages that a cursor led to."},
 }
 
 func values[T ~string](list ...T) []string {

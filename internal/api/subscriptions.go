@@ -81,13 +81,19 @@ type subscription struct {
 	ClientSecretLast4 consent.Text               `json:"clientSecretLast4"`
 	CreatedAt         consent.Timestamp          `json:"createdAt"`
 	UpdatedAt         consent.Timestamp          `json:"updatedAt"`
+	PausedAt          consent.Timestamp          `json:"pausedAt"`
+	MissedChanges     *int64                     `json:"missedChanges"`
 }
 
 func subscriptionOf(v consent.Subscription) subscription {
+	var missed *int64
+	if v.PausedAt != 0 {
+		missed = &v.Missed
+	}
 	return subscription{
 		v.ID, v.ApplicationID, v.Name, v.URL, v.UpdateType, v.Status, v.AuthType, last4(v.Secrets.Token), v.TokenLocation,
 		consent.Text(v.TokenName), last4(v.Secrets.RefreshToken), consent.Text(v.RefreshURL), consent.Text(v.ClientID), last4(v.Secrets.ClientSecret),
-		consent.Timestamp(v.CreatedAt), consent.Timestamp(v.UpdatedAt),
+		consent.Timestamp(v.CreatedAt), consent.Timestamp(v.UpdatedAt), consent.Timestamp(v.PausedAt), missed,
 	}
 }
 
@@ -102,7 +108,7 @@ func last4(secret string) consent.Text {
 
 type subscriptionList struct {
 	Subscriptions []subscription `json:"subscriptions"`
-	Total         *int64         `json:"total,omitempty"`
+	Page
 }
 
 type createSubscriptionInput struct{ body[newSubscription] }
@@ -123,12 +129,14 @@ type listSubscriptionsInput struct {
 }
 
 func (s *server) listSubscriptions(ctx context.Context, actor core.Actor, in *listSubscriptionsInput) (subscriptionList, error) {
-	found, total, err := s.Core.Subscriptions(ctx, actor, in.ApplicationID, store.SubscriptionFilter{
-		Status: consent.SubscriptionStatus(in.Status), UpdateType: consent.UpdateType(in.UpdateType), Limit: in.Limit, Offset: in.Offset,
-	})
-	out := subscriptionList{make([]subscription, len(found)), in.total(total)}
+	f := store.SubscriptionFilter{Status: consent.SubscriptionStatus(in.Status), UpdateType: consent.UpdateType(in.UpdateType), Limit: in.Limit, Offset: in.Offset}
+	if err := in.place("subscriptions", &f.After); err != nil {
+		return subscriptionList{}, err
+	}
+	found, total, err := s.Core.Subscriptions(ctx, actor, in.ApplicationID, f)
+	out := subscriptionList{make([]subscription, len(found)), in.page("subscriptions", len(found), total, func() []any { return []any{found[len(found)-1].Number} })}
 	for i, v := range found {
-		out.Subscriptions[i] = subscriptionOf(v)
+		out.Subscriptions[i] = subscriptionOf(v.Subscription)
 	}
 	return out, err
 }

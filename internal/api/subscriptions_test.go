@@ -25,9 +25,12 @@ func subscribed(a reply, differs map[string]any) map[string]any {
 	all := map[string]any{
 		"id": a.json["id"], "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "updateType": "effective-permission", "status": "active",
 		"authType": "none", "tokenLast4": nil, "tokenLocation": "header", "tokenName": nil, "refreshTokenLast4": nil, "refreshUrl": nil, "clientId": nil, "clientSecretLast4": nil,
-		"createdAt": a.json["createdAt"], "updatedAt": a.json["updatedAt"],
+		"createdAt": a.json["createdAt"], "updatedAt": a.json["updatedAt"], "pausedAt": nil, "missedChanges": nil,
 	}
 	maps.Copy(all, differs)
+	if since, ok := a.json["pausedAt"].(string); all["status"] == "paused" && ok && since >= a.json["createdAt"].(string) {
+		all["pausedAt"], all["missedChanges"] = since, 0.0
+	}
 	return all
 }
 

@@ -86,7 +86,7 @@ func TestTransactionAndItsTraces(t *testing.T) {
 	}
 	delete(entry, "applicationId")
 	maps.Copy(entry, want)
-	entry["citizenId"] = a.json["citizenId"]
+	entry["citizenId"], entry["reverts"] = a.json["citizenId"], nil
 	var bare []any
 	for _, c := range changes {
 		c := maps.Clone(c.(map[string]any))

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -23,11 +24,12 @@ import (
 	"github.com/opencpm/opencpm/internal/core"
 )
 
-// The limits of a request body: its size in bytes and the time in which it must
-// have arrived.
+// The limits of a request body: its size in bytes, that of a request in bulk, and the
+// time in which it must have arrived.
 const (
-	maxBody  = 1 << 20
-	bodyTime = 15 * time.Second
+	maxBody     = 1 << 20
+	maxBulkBody = 10 << 20
+	bodyTime    = 15 * time.Second
 )
 
 const idempotencyKey = "Idempotency-Key"
@@ -110,15 +112,19 @@ func readBody(hc huma.Context, content map[string]*huma.MediaType) ([]byte, erro
 	if content[mediaType] == nil {
 		return nil, refusal{http.StatusUnsupportedMediaType, "The body must be " + strings.Join(mediaTypes(content), " or ") + "."}
 	}
-	data, err := io.ReadAll(io.LimitReader(hc.BodyReader(), maxBody+1))
+	most := int64(maxBody)
+	if hc.Operation().MaxBodyBytes > most {
+		most = hc.Operation().MaxBodyBytes
+	}
+	data, err := io.ReadAll(io.LimitReader(hc.BodyReader(), most+1))
 	var late net.Error
 	switch {
 	case errors.As(err, &late) && late.Timeout():
 		return nil, refusal{http.StatusRequestTimeout, fmt.Sprintf("The body did not arrive within %s.", bodyTime)}
 	case err != nil:
 		return nil, consent.Errorf(consent.Malformed, "The body ended early.")
-	case len(data) > maxBody:
-		return nil, consent.Errorf(consent.TooLarge, "The body is larger than 1 MiB; nothing was changed.")
+	case int64(len(data)) > most:
+		return nil, consent.Errorf(consent.TooLarge, "The body is larger than %d MiB; nothing was changed.", most>>20)
 	}
 	_ = hc.SetReadDeadline(time.Time{}) // it is all there; what timely set would end the call while it is answered
 	switch {
@@ -394,6 +400,14 @@ func (idSchema) Schema(huma.Registry) *huma.Schema {
 	return &huma.Schema{Type: huma.TypeString, Format: "uuid"}
 }
 
+// idOrNull is an id in an answer that may be null.
+type idOrNull struct{ consent.ID }
+
+// Schema is that of an id, or null.
+func (idOrNull) Schema(huma.Registry) *huma.Schema {
+	return &huma.Schema{Type: huma.TypeString, Format: "uuid", Nullable: true}
+}
+
 // orNull lets the document say that a value may be null.
 func orNull(s *huma.Schema) *huma.Schema {
 	return &huma.Schema{Description: s.Description, OneOf: []*huma.Schema{s, {Type: nullType}}}
@@ -401,15 +415,69 @@ func orNull(s *huma.Schema) *huma.Schema {
 
 // Paging are the parameters of a list.
 type Paging struct {
-	Limit        int  `query:"limit" minimum:"1" maximum:"100" default:"20"`
-	Offset       int  `query:"offset" minimum:"0" default:"0"`
-	IncludeTotal bool `query:"includeTotal" default:"true"`
+	Limit        int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
+	Offset       int    `query:"offset" minimum:"0" default:"0"`
+	Cursor       string `query:"cursor" maxLength:"200"`
+	IncludeTotal bool   `query:"includeTotal" default:"true"`
 }
+
+// counted reports whether all entries are to be counted: not while going on by a
+// cursor, for whoever reads a long list has been told on its first page.
+func (p Paging) counted() bool { return p.IncludeTotal && p.Cursor == "" }
 
 // total gives the number of all entries where it was asked for.
 func (p Paging) total(n int64) *int64 {
-	if !p.IncludeTotal {
+	if !p.counted() {
 		return nil
 	}
 	return &n
+}
+
+// place reads the cursor, where there is one, into the place of a list of that name.
+func (p Paging) place(list string, into ...any) error {
+	var faults consent.Faults
+	if p.Cursor != "" && p.Offset > 0 {
+		faults.Add("query.offset", "cannot be given together with cursor")
+	}
+	readCursor(&faults, p.Cursor, list, into...)
+	return faults.Err()
+}
+
+// readCursor reads a place that cursorOf wrote for a list of the same name.
+func readCursor(faults *consent.Faults, cursor, list string, into ...any) {
+	if cursor == "" {
+		return
+	}
+	plain, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err == nil {
+		var name string
+		_, err = fmt.Sscan(string(plain), append([]any{&name}, into...)...)
+		if name != list {
+			err = errors.ErrUnsupported
+		}
+	}
+	if err != nil {
+		faults.Add("query.cursor", "must be one that an earlier page of this list gave")
+	}
+}
+
+// cursorOf writes a place of a list, to clients an opaque word.
+func cursorOf(list string, place ...any) consent.Text {
+	return consent.Text(base64.RawURLEncoding.EncodeToString(fmt.Appendln(append([]byte(list), ' '), place...)))
+}
+
+// Page is what a list says of itself besides its entries.
+type Page struct {
+	Total      *int64       `json:"total,omitempty"`
+	NextCursor consent.Text `json:"nextCursor"`
+}
+
+// page closes a page of n entries, of which the last one is at a place that at gives.
+// There is a next one where the page is full.
+func (p Paging) page(list string, n int, total int64, at func() []any) Page {
+	out := Page{Total: p.total(total)}
+	if n == p.Limit {
+		out.NextCursor = cursorOf(list, at()...)
+	}
+	return out
 }

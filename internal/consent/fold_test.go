@@ -101,7 +101,7 @@ func history(t *rapid.T) []Transaction {
 	for i := range rapid.IntRange(1, 12).Draw(t, "records") {
 		recorded += Instant(rapid.IntRange(1, 20).Draw(t, "pause"))
 		tx := Transaction{Evidence: Evidence{RecordedAt: recorded, ByCitizen: rapid.IntRange(0, 3).Draw(t, "citizen") == 0}}
-		tx.TransactionID[15] = byte(i + 1)
+		tx.ID[15] = byte(i + 1)
 		tx.ObtainedAt = max(1, recorded-Instant(rapid.IntRange(-3, 60).Draw(t, "late by")))
 		for range rapid.IntRange(1, 2).Draw(t, "changes") {
 			p := rapid.SampledFrom(pairs).Draw(t, "pair")
@@ -123,7 +123,7 @@ func naive(list []Transaction) []naiveRecord {
 	var all []naiveRecord
 	for _, tx := range list {
 		for i, c := range tx.Changes {
-			all = append(all, naiveRecord{c, tx.ObtainedAt, tx.RecordedAt, i, tx.ByCitizen, tx.TransactionID})
+			all = append(all, naiveRecord{c, tx.ObtainedAt, tx.RecordedAt, i, tx.ByCitizen, tx.ID})
 		}
 	}
 	return all
@@ -152,7 +152,7 @@ func TestProjectionAgreesWithTheNaiveModel(t *testing.T) {
 					}
 				}
 				if next := p.NextChange(at); next == 0 || next > at+1 {
-					if before, after := fmt.Sprint(p.Effective(at, true)), fmt.Sprint(p.Effective(at+1, true)); before != after {
+					if before, after := fmt.Sprint(p.FullState(at).Permissions), fmt.Sprint(p.FullState(at+1).Permissions); before != after {
 						t.Fatalf("the answer changes at %d, but the next change is said to be at %d:\n%s\n%s", at+1, next, before, after)
 					}
 				}
@@ -201,8 +201,8 @@ func TestStoredFormIsLossless(t *testing.T) {
 		if err := json.Unmarshal(b, &q); err != nil {
 			t.Fatal(err)
 		}
-		if fmt.Sprint(p.Effective(1000, true)) != fmt.Sprint(q.Effective(1000, true)) || fmt.Sprint(p.Pending(50)) != fmt.Sprint(q.Pending(50)) {
-			t.Fatalf("%v became %v", p.Effective(1000, true), q.Effective(1000, true))
+		if fmt.Sprint(p.FullState(1000).Permissions) != fmt.Sprint(q.FullState(1000).Permissions) || fmt.Sprint(p.Pending(50)) != fmt.Sprint(q.Pending(50)) {
+			t.Fatalf("%v became %v", p.FullState(1000).Permissions, q.FullState(1000).Permissions)
 		}
 	})
 }

@@ -8,71 +8,65 @@ import (
 	"sort"
 )
 
-// Key names an entry of a citizen's effective state.
-type Key struct {
-	Type OptionType
-	ID   string
-}
-
-func (k Key) compare(o Key) int {
-	// Options, the truth for processing, come before groups.
-	return cmp.Or(-cmp.Compare(k.Type, o.Type), cmp.Compare(k.ID, o.ID))
-}
-
-// candidate is one recorded answer to one key. It keeps what is needed to decide
-// and to show the entry it becomes when it wins.
-type candidate struct {
-	key      Key
-	basis    Justification
-	state    State
-	from     Instant
-	until    Instant // as recorded; ends nothing for a refusal
-	evidence *Evidence
-}
-
-// obtained is when the answer was given, as it counts for ordering (rule 3).
-func (c *candidate) obtained() Instant { return min(c.evidence.ObtainedAt, c.evidence.RecordedAt) }
-
-func (c *candidate) started(t Instant) bool { return c.from <= t }
-
-// end is the instant from which the candidate no longer counts. A refusal has
-// none (rule 4).
-func (c *candidate) end() Instant {
-	if c.until == 0 || c.state.Refusal() {
-		return math.MaxInt64
-	}
-	return c.until
-}
-
-func (c *candidate) ended(t Instant) bool { return c.end() <= t }
-
-// plainClaim reports whether rule 5 binds the candidate: a claim that is not the
-// citizen's own act.
-func (c *candidate) plainClaim() bool { return c.state == Claimed && !c.evidence.ByCitizen }
-
 // Projection is what is left of a citizen's history for answering "what applies
 // now, and from now on": the candidates that can still win, nothing else, so that
 // a read and a write cost no history. It is always derivable from the ledger by
-// adding its transactions in the order in which they were recorded.
+// adding its records in the order in which they were recorded.
 //
 // The zero Projection belongs to a citizen with no history.
 type Projection struct {
-	candidates []candidate // by key, and within a key in the order of rules 2 and 3
+	candidates   []candidate   // by key, and within a key in the order of rules 2 and 3
+	answers      []Submission  // by preference, and within one in the order of rules 2 and 3
+	suppressions []Suppression // by Channel, and within one in that order
 }
 
-// Add takes in a transaction that has been stamped.
+// Add takes in a transaction that has been stamped. A reversion undoes what the
+// projection still holds of the transaction it names; what that one had displaced is
+// in the ledger alone, so the whole must be folded anew.
 func (p *Projection) Add(t Transaction) {
 	evidence := &t.Evidence
+	if !t.Reverts.IsZero() {
+		for i := range p.candidates {
+			if c := &p.candidates[i]; c.evidence.ID == t.Reverts {
+				c.reverted = evidence
+			}
+		}
+	}
 	for _, c := range t.Changes {
 		state := c.State
 		if c.Upheld {
 			state = ObjectionUpheld
 		}
-		p.insert(candidate{Key{c.OptionType, c.OptionID}, c.Justification, state, c.ValidFrom, c.ValidUntil, evidence})
+		p.insert(candidate{
+			key: Key{c.OptionType, c.OptionID}, basis: c.Justification, state: state, from: c.ValidFrom, until: c.ValidUntil,
+			medium: c.Medium, evidence: evidence,
+		})
 		for _, m := range c.Covers {
-			p.insert(candidate{Key{OptionSingle, m.OptionID}, c.Justification, state, c.ValidFrom, m.ValidUntil, evidence})
+			p.insert(candidate{
+				key: Key{OptionSingle, m.OptionID}, basis: c.Justification, state: state, from: c.ValidFrom, until: m.ValidUntil,
+				medium: m.Medium, via: c.OptionID, evidence: evidence,
+			})
 		}
 	}
+}
+
+// Answer takes in a submission that has been stamped.
+func (p *Projection) Answer(s Submission) {
+	at := sort.Search(len(p.answers), func(i int) bool {
+		o := &p.answers[i]
+		return cmp.Or(cmp.Compare(o.Answer.Preference, s.Answer.Preference), o.order(&s.Evidence)) > 0
+	})
+	p.answers = slices.Insert(p.answers, at, s)
+}
+
+// Suppress takes in that an address was put on the do-not-contact list, or taken off
+// it.
+func (p *Projection) Suppress(s Suppression) {
+	at := sort.Search(len(p.suppressions), func(i int) bool {
+		o := &p.suppressions[i]
+		return cmp.Or(cmp.Compare(o.Medium, s.Medium), o.order(&s.Evidence)) > 0
+	})
+	p.suppressions = slices.Insert(p.suppressions, at, s)
 }
 
 // insert keeps the order; a tie goes to the later write.
@@ -84,66 +78,56 @@ func (p *Projection) insert(c candidate) {
 	p.candidates = slices.Insert(p.candidates, at, c)
 }
 
+func (k Key) compare(o Key) int {
+	// Options, the truth for processing, come before groups.
+	return cmp.Or(-cmp.Compare(k.Type, o.Type), cmp.Compare(k.ID, o.ID))
+}
+
 // runs calls visit with the candidates of each key in turn.
 func (p *Projection) runs(visit func(run []candidate)) {
-	for i := 0; i < len(p.candidates); {
+	eachRun(p.candidates, func(a, b *candidate) bool { return a.key == b.key }, visit)
+}
+
+func eachRun[T any](list []T, same func(a, b *T) bool, visit func(run []T)) {
+	for i := 0; i < len(list); {
 		j := i + 1
-		for j < len(p.candidates) && p.candidates[j].key == p.candidates[i].key {
+		for j < len(list) && same(&list[j], &list[i]) {
 			j++
 		}
-		visit(p.candidates[i:j])
+		visit(list[i:j])
 		i = j
 	}
 }
 
-// verdict is the outcome of the rules for one key at one instant.
-type verdict struct {
-	standing *candidate // the effective answer
-	pending  *candidate // a PENDING that waits beside it (rule 6)
-	ceased   *candidate // where nothing stands: the answer that ended last
+// decide applies the rules to the candidates of one key.
+func (p *Projection) decide(run []candidate, t Instant) verdict {
+	return decide(run, t, p.suppression(run[len(run)-1].medium))
 }
 
-// decide applies rules 1 to 6 to the candidates of one key, which are in order.
-func decide(run []candidate, t Instant) verdict {
-	var v verdict
-	for i := range run {
-		c := &run[i]
-		switch {
-		case !c.started(t):
-		case c.ended(t):
-			if !c.bornEnded() && (v.ceased == nil || c.end() >= v.ceased.end()) {
-				v.ceased = c
-			}
-		case c.state == Pending:
-			v.pending = c
-		case c.plainClaim() && v.standing != nil && v.standing.state.Refusal():
-			// Overruled: a claim does not undo a person's no (rule 5).
-		default:
-			// The later answer wins (rule 2). A refusal, which never ends, hereby also
-			// drops whatever came before it for good (rule 4).
-			v.standing, v.pending = c, nil
+// suppression gives what the list says last of a Channel, nil for nothing.
+func (p *Projection) suppression(medium string) *Suppression {
+	for i := len(p.suppressions) - 1; i >= 0; i-- {
+		if s := &p.suppressions[i]; s.Medium == medium {
+			return s
 		}
 	}
-	if v.standing == nil {
-		v.standing, v.pending = v.pending, nil
-	}
-	if v.standing != nil {
-		v.ceased = nil
-	}
-	return v
+	return nil
 }
 
-// Prune drops the candidates that can never again decide anything at now or
-// later, whatever may still arrive.
+// Prune drops what can never again decide anything at now or later, whatever may
+// still arrive.
 func (p *Projection) Prune(now Instant) {
 	kept := p.candidates[:0:0]
 	p.runs(func(run []candidate) {
 		live := slices.ContainsFunc(run, func(c candidate) bool { return c.started(now) && !c.ended(now) })
-		ceased := decide(run, now).ceased
+		ceased := decide(run, now, nil).ceased
 		for i := range run {
 			c := &run[i]
 			switch {
-			case c.ended(now) && (live || c != ceased):
+			case c.ended(now):
+				if c == ceased && !live {
+					kept = append(kept, *c)
+				}
 			case slices.ContainsFunc(run[i+1:], func(d candidate) bool { return d.outlasts(c, now) }):
 			default:
 				kept = append(kept, *c)
@@ -151,70 +135,91 @@ func (p *Projection) Prune(now Instant) {
 		}
 	})
 	p.candidates = kept
+	p.answers = lastOfEach(p.answers, func(a, b *Submission) bool { return a.Answer.Preference == b.Answer.Preference })
+	p.suppressions = lastOfEach(p.suppressions, func(a, b *Suppression) bool { return a.Medium == b.Medium })
 }
 
-// bornEnded reports whether the answer had ended before it reached us: it never
-// was anyone's effective state, so it cannot cease either.
-func (c *candidate) bornEnded() bool { return c.end() <= c.evidence.RecordedAt }
-
-// outlasts reports whether c, which comes after o in order, makes o irrelevant for
-// good: it counts already, for at least as long as o, and rule 5 or 6 cannot set it
-// aside in favour of o.
-func (c *candidate) outlasts(o *candidate, now Instant) bool {
-	switch {
-	case !c.started(now) || c.end() < o.end():
-		return false
-	case c.state == Pending:
-		return o.state == Pending
-	case c.plainClaim():
-		return o.plainClaim()
-	}
-	return true
+func lastOfEach[T any](list []T, same func(a, b *T) bool) []T {
+	kept := list[:0:0]
+	eachRun(list, same, func(run []T) { kept = append(kept, run[len(run)-1]) })
+	return kept
 }
 
 // Effective gives the entries that apply at t, options before groups, each sorted
-// by id. With ceased true, entries that existed and ended are listed too, with no
-// state, as the full-state webhook needs them.
-func (p *Projection) Effective(t Instant, ceased bool) []Permission {
+// by id.
+func (p *Projection) Effective(t Instant) []Permission {
 	list := make([]Permission, 0, len(p.candidates))
 	p.runs(func(run []candidate) {
-		v := decide(run, t)
-		switch {
-		case v.standing != nil:
-			list = append(list, v.standing.permission())
-		case ceased && v.ceased != nil:
-			e := v.ceased.permission()
-			e.State = ""
+		if e, ok := p.decide(run, t).entry(); ok {
 			list = append(list, e)
 		}
 	})
 	return list
 }
 
-// Throughout gives the entries of a history, pruned of nothing, that are valid at
-// start and still at end: those that stand at both, from one and the same
-// transaction. An answer obtained after start did not stand then.
-func (p *Projection) Throughout(start, end Instant) []Permission {
-	list := []Permission{}
-	p.runs(func(run []candidate) {
-		known := slices.DeleteFunc(slices.Clone(run), func(c candidate) bool { return c.obtained() > start })
-		first, last := decide(known, start).standing, decide(run, end).standing
-		if first != nil && last != nil && first.evidence == last.evidence {
-			list = append(list, last.permission())
-		}
+// Preferences gives the current answers, sorted by the reference of the preference.
+func (p *Projection) Preferences() []CurrentPreference {
+	list := make([]CurrentPreference, 0, len(p.answers))
+	eachRun(p.answers, func(a, b *Submission) bool { return a.Answer.Preference == b.Answer.Preference }, func(run []Submission) {
+		list = append(list, run[len(run)-1].current())
 	})
 	return list
 }
 
+// FullState gives everything that applies at t, what ceased included.
+func (p *Projection) FullState(t Instant) FullState {
+	list := make([]Permission, 0, len(p.candidates))
+	p.runs(func(run []candidate) {
+		v := p.decide(run, t)
+		e, ok := v.entry()
+		if !ok {
+			e, ok = v.remnant()
+		}
+		if ok {
+			list = append(list, e)
+		}
+	})
+	return FullState{list, p.Preferences()}
+}
+
+// Throughout gives the entries of a history, pruned of nothing, that are valid at
+// start and still at end: those that stand at both, from one and the same
+// transaction. An answer obtained after start did not stand then.
+func (p *Projection) Throughout(start, end Instant) []Permission {
+	list, then := []Permission{}, p.AsOf(start)
+	first := map[Key]ID{}
+	for _, e := range then.Effective(start) {
+		first[e.key()] = e.TransactionID
+	}
+	for _, e := range p.Effective(end) {
+		if id, stood := first[e.key()]; stood && id == e.TransactionID {
+			list = append(list, e)
+		}
+	}
+	return list
+}
+
+// AsOf gives, of a history pruned of nothing, what had been obtained by t: an answer
+// obtained later did not apply then.
+func (p *Projection) AsOf(t Instant) *Projection {
+	return &Projection{
+		slices.DeleteFunc(slices.Clone(p.candidates), func(c candidate) bool { return c.evidence.obtained() > t }),
+		slices.DeleteFunc(slices.Clone(p.answers), func(s Submission) bool { return s.obtained() > t }),
+		slices.DeleteFunc(slices.Clone(p.suppressions), func(s Suppression) bool { return s.obtained() > t }),
+	}
+}
+
 // Latest gives, of a history pruned of nothing, the entry of every key that ever
-// had one: the standing one, or else the last one that stood. expired says which
-// are of the latter kind.
+// had one: the standing one, or else the last one that stood, in the state in which
+// it did. expired says which are of the latter kind.
 func (p *Projection) Latest(t Instant) (list []Permission, expired []bool) {
 	p.runs(func(run []candidate) {
-		v := decide(run, t)
-		c := cmp.Or(v.standing, v.ceased)
-		if c != nil {
-			list, expired = append(list, c.permission()), append(expired, v.standing == nil)
+		v := p.decide(run, t)
+		if e, ok := v.entry(); ok {
+			list, expired = append(list, e), append(expired, false)
+		} else if e, ok := v.remnant(); ok {
+			e.State = v.ceased.state
+			list, expired = append(list, e), append(expired, true)
 		}
 	})
 	return list, expired
@@ -225,25 +230,21 @@ func (p *Projection) Latest(t Instant) (list []Permission, expired []bool) {
 func (p *Projection) Pending(t Instant) []Permission {
 	list := []Permission{}
 	p.runs(func(run []candidate) {
-		if v := decide(run, t); v.pending != nil {
-			list = append(list, v.pending.permission())
+		if v := p.decide(run, t); v.pending != nil {
+			list = append(list, v.pending.entry(v.pending.evidence))
 		}
 	})
 	return list
 }
 
 // Entry gives the effective entry of one key at t, and false where there is none.
-func (p *Projection) Entry(k Key, t Instant) (Permission, bool) {
-	var found *candidate
+func (p *Projection) Entry(k Key, t Instant) (e Permission, ok bool) {
 	p.runs(func(run []candidate) {
 		if run[0].key == k {
-			found = decide(run, t).standing
+			e, ok = p.decide(run, t).entry()
 		}
 	})
-	if found == nil {
-		return Permission{}, false
-	}
-	return found.permission(), true
+	return e, ok
 }
 
 // NextChange gives the first instant after t at which time alone may change the
@@ -264,11 +265,13 @@ func (p *Projection) NextChange(t Instant) Instant {
 	return next
 }
 
-// stored is the form of a Projection in the store: evidence once per
-// transaction, whatever number of candidates share it.
+// stored is the form of a Projection in the store: evidence once per record,
+// whatever number of candidates share it.
 type stored struct {
-	Evidence   []*Evidence       `json:"e"`
-	Candidates []storedCandidate `json:"c"`
+	Evidence     []*Evidence         `json:"e"`
+	Candidates   []storedCandidate   `json:"c"`
+	Answers      []storedAnswer      `json:"a,omitempty"`
+	Suppressions []storedSuppression `json:"x,omitempty"`
 }
 
 type storedCandidate struct {
@@ -278,19 +281,49 @@ type storedCandidate struct {
 	State    State         `json:"s"`
 	From     Instant       `json:"f,omitempty"`
 	Until    Instant       `json:"u,omitempty"`
+	Medium   string        `json:"m,omitempty"`
+	Via      string        `json:"v,omitempty"`
 	Evidence int           `json:"e"`
+	Reverted *int          `json:"r,omitempty"` // the evidence of the reversion
+}
+
+type storedAnswer struct {
+	Answer
+	Evidence int `json:"e"`
+}
+
+type storedSuppression struct {
+	Medium   string `json:"m"`
+	Lifted   bool   `json:"l,omitempty"`
+	Evidence int    `json:"e"`
+}
+
+// keep gives the place of a piece of evidence.
+func (s *stored) keep(e *Evidence) int {
+	at := slices.IndexFunc(s.Evidence, func(known *Evidence) bool { return known.ID == e.ID })
+	if at < 0 {
+		at = len(s.Evidence)
+		s.Evidence = append(s.Evidence, e)
+	}
+	return at
 }
 
 // MarshalJSON writes the stored form; equal projections give equal bytes.
 func (p Projection) MarshalJSON() ([]byte, error) {
 	out := stored{Evidence: []*Evidence{}, Candidates: make([]storedCandidate, len(p.candidates))}
 	for i, c := range p.candidates {
-		e := slices.IndexFunc(out.Evidence, func(e *Evidence) bool { return e.TransactionID == c.evidence.TransactionID })
-		if e < 0 {
-			e = len(out.Evidence)
-			out.Evidence = append(out.Evidence, c.evidence)
+		out.Candidates[i] = storedCandidate{c.key.Type == OptionGroup, c.key.ID, c.basis, c.state, c.from, c.until, c.medium, c.via, out.keep(c.evidence), nil}
+		if c.reverted != nil {
+			at := out.keep(c.reverted)
+			out.Candidates[i].Reverted = &at
 		}
-		out.Candidates[i] = storedCandidate{c.key.Type == OptionGroup, c.key.ID, c.basis, c.state, c.from, c.until, e}
+	}
+	for i := range p.answers {
+		out.Answers = append(out.Answers, storedAnswer{p.answers[i].Answer, out.keep(&p.answers[i].Evidence)})
+	}
+	for i := range p.suppressions {
+		s := &p.suppressions[i]
+		out.Suppressions = append(out.Suppressions, storedSuppression{s.Medium, s.Lifted, out.keep(&s.Evidence)})
 	}
 	return json.Marshal(out)
 }
@@ -301,60 +334,22 @@ func (p *Projection) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &in); err != nil {
 		return err
 	}
-	p.candidates = make([]candidate, len(in.Candidates))
+	*p = Projection{candidates: make([]candidate, len(in.Candidates))}
 	for i, c := range in.Candidates {
 		k := Key{OptionSingle, c.ID}
 		if c.Group {
 			k.Type = OptionGroup
 		}
-		p.candidates[i] = candidate{k, c.Basis, c.State, c.From, c.Until, in.Evidence[c.Evidence]}
+		p.candidates[i] = candidate{k, c.Basis, c.State, c.From, c.Until, c.Medium, c.Via, in.Evidence[c.Evidence], nil}
+		if c.Reverted != nil {
+			p.candidates[i].reverted = in.Evidence[*c.Reverted]
+		}
+	}
+	for _, a := range in.Answers {
+		p.answers = append(p.answers, Submission{*in.Evidence[a.Evidence], a.Answer})
+	}
+	for _, s := range in.Suppressions {
+		p.suppressions = append(p.suppressions, Suppression{*in.Evidence[s.Evidence], s.Medium, s.Lifted})
 	}
 	return nil
-}
-
-// Permission is one entry of the effective state with the evidence behind it. Its
-// JSON form is the published one of the webhooks and of GET /v1/permissions: every
-// key is always present, null where unknown.
-type Permission struct {
-	TransactionID          ID            `json:"transactionId"`
-	OptionType             OptionType    `json:"optionType"`
-	OptionID               string        `json:"optionId"`
-	Justification          Justification `json:"justification"`
-	State                  State         `json:"state"` // empty for an entry that ceased
-	Channel                Text          `json:"channel"`
-	Campaign               Text          `json:"campaign"`
-	PrivacyPolicyID        Text          `json:"privacyPolicyId"`
-	PrivacyPolicyRef       Text          `json:"privacyPolicyRef"`
-	PermissionStatementID  Text          `json:"permissionStatementId"`
-	PermissionStatementRef Text          `json:"permissionStatementRef"`
-	RecordedBy             Text          `json:"recordedBy"`
-	RecordedByName         Text          `json:"recordedByName"`
-	RecordedClient         Text          `json:"recordedClient"`
-	RecordedClientName     Text          `json:"recordedClientName"`
-	DelegatedAuthorityID   Text          `json:"delegatedAuthorityId"`
-	DelegatedAuthorityName Text          `json:"delegatedAuthorityName"`
-	RecordedAt             Timestamp     `json:"recordedAt"`
-	ObtainedAt             Timestamp     `json:"obtainedAt"`
-	ValidFrom              Timestamp     `json:"validFrom"`
-	ValidUntil             Timestamp     `json:"validUntil"`
-}
-
-func (c *candidate) permission() Permission {
-	e := c.evidence
-	p := Permission{
-		TransactionID: e.TransactionID,
-		OptionType:    c.key.Type, OptionID: c.key.ID, Justification: c.basis, State: c.state,
-		Channel: Text(e.Channel), Campaign: Text(e.Campaign),
-		RecordedBy: Text(e.Attribution.RecordedBy), RecordedByName: Text(e.Attribution.RecordedByName),
-		RecordedClient: Text(e.Client.ID), RecordedClientName: Text(e.Client.Name),
-		DelegatedAuthorityID: Text(e.Attribution.DelegatedAuthorityID), DelegatedAuthorityName: Text(e.Attribution.DelegatedAuthorityName),
-		RecordedAt: Timestamp(e.RecordedAt), ObtainedAt: Timestamp(e.ObtainedAt), ValidFrom: Timestamp(c.from), ValidUntil: Timestamp(c.until),
-	}
-	if e.Policy != nil {
-		p.PrivacyPolicyID, p.PrivacyPolicyRef = Text(e.Policy.ID), Text(e.Policy.Ref)
-	}
-	if e.Statement != nil {
-		p.PermissionStatementID, p.PermissionStatementRef = Text(e.Statement.ID), Text(e.Statement.Ref)
-	}
-	return p
 }

@@ -29,7 +29,7 @@ func project(answers []answer) *Projection {
 	var last Instant
 	for i, a := range answers {
 		tx := Transaction{Evidence: Evidence{ByCitizen: a.byCitizen}}
-		tx.TransactionID[15] = byte(i + 1)
+		tx.ID[15] = byte(i + 1)
 		if a.obtained != 0 {
 			tx.ObtainedAt = d(a.obtained)
 		}
@@ -131,19 +131,19 @@ func TestPendingIsListedBesideWhatStands(t *testing.T) {
 
 func TestWhatCeasedIsListedWithoutState(t *testing.T) {
 	p := project([]answer{{recorded: 1, state: Granted, until: 5}})
-	if list := p.Effective(d(6), false); len(list) != 0 {
+	if list := p.Effective(d(6)); len(list) != 0 {
 		t.Fatalf("effective after the end: %v", list)
 	}
-	list := p.Effective(d(6), true)
+	list := p.FullState(d(6)).Permissions
 	if len(list) != 1 || list[0].State != "" || list[0].Justification != Consent || Instant(list[0].ValidUntil) != d(5) {
 		t.Fatalf("ceased: %+v", list)
 	}
 	p.Prune(d(7))
-	if again := p.Effective(d(8), true); len(again) != 1 {
+	if again := p.FullState(d(8)).Permissions; len(again) != 1 {
 		t.Fatal("the ceased entry is forgotten")
 	}
 	// What had ended before it reached us never was, so it does not cease.
-	if list := project([]answer{{recorded: 9, obtained: 1, state: Granted, until: 5}}).Effective(d(9), true); len(list) != 0 {
+	if list := project([]answer{{recorded: 9, obtained: 1, state: Granted, until: 5}}).FullState(d(9)).Permissions; len(list) != 0 {
 		t.Fatalf("an old form that had expired: %v", list)
 	}
 }
@@ -166,12 +166,12 @@ func TestObjectionsAreUpheld(t *testing.T) {
 		if len(faults) > 0 {
 			t.Fatal(faults)
 		}
-		tx := Transaction{Evidence: Evidence{TransactionID: ID{1}}, Changes: changes}
+		tx := Transaction{Evidence: Evidence{ID: ID{1}}, Changes: changes}
 		tx.Stamp(d(1), 0)
 		var p Projection
 		p.Add(tx)
 		got, _ := p.Entry(Key{OptionSingle, c.options[0]}, d(2))
-		if got.State != c.want || got.TransactionID != tx.TransactionID || tx.Changes[0].State != Objected {
+		if got.State != c.want || got.TransactionID != tx.ID || tx.Changes[0].State != Objected {
 			t.Errorf("%v, reviewed %v: %s stands and %s is recorded, want %s and OBJECTED", c.options, c.review, got.State, tx.Changes[0].State, c.want)
 		}
 	}

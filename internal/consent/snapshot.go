@@ -19,7 +19,8 @@ type Snapshot struct {
 	Catalogue     Catalogue // without what is archived
 	options       map[string]*Option
 	groups        map[string]*OptionGroupItem
-	marketing     map[string]bool     // purposes
+	marketing     map[string]bool // purposes
+	preferences   map[string]*Preference
 	policies      map[string]Citation // by id and by reference
 	statements    map[string]Citation
 }
@@ -28,7 +29,7 @@ type Snapshot struct {
 func NewSnapshot(applicationID string, application, revision int64, items []Revision) (*Snapshot, error) {
 	s := &Snapshot{
 		ApplicationID: applicationID, Application: application, Revision: revision,
-		options: map[string]*Option{}, groups: map[string]*OptionGroupItem{}, marketing: map[string]bool{},
+		options: map[string]*Option{}, groups: map[string]*OptionGroupItem{}, marketing: map[string]bool{}, preferences: map[string]*Preference{},
 		policies: map[string]Citation{}, statements: map[string]Citation{},
 	}
 	var live []Item
@@ -54,6 +55,9 @@ func NewSnapshot(applicationID string, application, revision int64, items []Revi
 	}
 	for i := range s.Catalogue.OptionGroups {
 		s.groups[s.Catalogue.OptionGroups[i].ID] = &s.Catalogue.OptionGroups[i]
+	}
+	for i := range s.Catalogue.Preferences {
+		s.preferences[s.Catalogue.Preferences[i].Reference] = &s.Catalogue.Preferences[i]
 	}
 	for _, p := range s.Catalogue.Purposes {
 		s.marketing[p.ID] = p.DirectMarketing
@@ -113,7 +117,7 @@ func (s *Snapshot) Resolve(changes []Change, faults *Faults) (resolved []Change,
 			if !ok && c.Justification.States() != nil {
 				faults.Add(at+".justification", "the option %q does not allow the lawful basis %s; it allows %s", o.ID, c.Justification, o.bases())
 			}
-			c.basis = allowed
+			c.basis, c.Medium = allowed, o.Channel
 		case OptionGroup:
 			g := s.groups[c.OptionID]
 			if g == nil {
@@ -123,7 +127,7 @@ func (s *Snapshot) Resolve(changes []Change, faults *Faults) (resolved []Change,
 			for _, id := range g.Options {
 				if o := s.options[id]; o != nil {
 					if allowed, ok := o.Basis(c.Justification); ok {
-						c.Covers = append(c.Covers, Cover{OptionID: id, basis: allowed})
+						c.Covers = append(c.Covers, Cover{OptionID: id, Medium: o.Channel, basis: allowed})
 					}
 				}
 			}

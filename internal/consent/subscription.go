@@ -5,11 +5,25 @@ import "slices"
 // UpdateType says what a subscription sends.
 type UpdateType string
 
-// EffectivePermission sends the citizen's full state on every change.
-const EffectivePermission UpdateType = "effective-permission"
+// The update types, as published.
+const (
+	// EffectivePermission sends the citizen's full state on every change.
+	EffectivePermission UpdateType = "effective-permission"
+	// ConsentReceipts sends only what changed, each change in a message of its own.
+	ConsentReceipts UpdateType = "consent-receipts"
+)
 
 // UpdateTypes lists what can be subscribed to.
-var UpdateTypes = []UpdateType{EffectivePermission}
+var UpdateTypes = []UpdateType{EffectivePermission, ConsentReceipts}
+
+// EventType says what a message is about.
+type EventType string
+
+// The event types.
+const (
+	CitizenChanged EventType = "citizen.changed"
+	CitizenDeleted EventType = "citizen.deleted"
+)
 
 // SubscriptionStatus says whether changes are sent.
 type SubscriptionStatus string
@@ -56,6 +70,10 @@ type Subscription struct {
 	Secrets       SubscriptionSecrets
 	CreatedAt     Instant
 	UpdatedAt     Instant
+	// PausedAt is when the present pause began, zero while active; Missed counts the
+	// changes made since, which are lost to the subscription.
+	PausedAt Instant
+	Missed   int64
 }
 
 // SubscriptionSecrets are sealed at rest and never answered or logged.

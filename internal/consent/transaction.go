@@ -29,6 +29,8 @@ type Change struct {
 	// Covers lists the options that a group change answered for, as the group was
 	// when the change was recorded (rule 8).
 	Covers []Cover `json:"covers,omitempty"`
+	// Medium is the Channel of the option, by which a suppression finds it (rule 9).
+	Medium string `json:"medium,omitempty"`
 
 	basis AllowedBasis // as Resolve found it, for Stamp
 }
@@ -38,6 +40,7 @@ type Change struct {
 type Cover struct {
 	OptionID   string  `json:"option"`
 	ValidUntil Instant `json:"until,omitempty"`
+	Medium     string  `json:"medium,omitempty"`
 
 	basis AllowedBasis
 }
@@ -71,39 +74,48 @@ type Attribution struct {
 	SourceSystemReference  string `json:"systemRef,omitempty"`
 }
 
-// Evidence is everything about a transaction except its changes: what was shown,
-// when it was obtained and recorded, by whom and through which client.
+// Evidence is everything about a record except its content: what was shown, when it
+// was obtained and recorded, by whom and through which client.
 type Evidence struct {
-	TransactionID ID          `json:"id"`
-	RecordedAt    Instant     `json:"recorded"`
-	ObtainedAt    Instant     `json:"obtained"`
-	Channel       string      `json:"channel,omitempty"` // how the change reached us: free text, not a Channel
-	Campaign      string      `json:"campaign,omitempty"`
-	Policy        *Citation   `json:"policy,omitempty"`
-	Statement     *Citation   `json:"statement,omitempty"`
-	Client        Recorder    `json:"client"`
-	ByCitizen     bool        `json:"citizen,omitempty"` // made by the citizen in person, by token
-	Attribution   Attribution `json:"attribution,omitzero"`
+	ID          ID          `json:"id"` // of the transaction or submission
+	RecordedAt  Instant     `json:"recorded"`
+	ObtainedAt  Instant     `json:"obtained"`
+	Channel     string      `json:"channel,omitempty"` // how it reached us: free text, not a Channel
+	Campaign    string      `json:"campaign,omitempty"`
+	Policy      *Citation   `json:"policy,omitempty"`
+	Statement   *Citation   `json:"statement,omitempty"`
+	Client      Recorder    `json:"client"`
+	ByCitizen   bool        `json:"citizen,omitempty"` // made by the citizen in person, by token
+	Attribution Attribution `json:"attribution,omitzero"`
 }
 
-// Transaction is the immutable record of one or more changes of one citizen.
+// Transaction is the immutable record of one or more changes of one citizen, or of
+// the reversion of an earlier one.
 type Transaction struct {
 	Evidence
 	Changes []Change `json:"changes"`
+	// Reverts names the transaction that this one undoes; it has no changes of its own
+	// then.
+	Reverts ID `json:"reverts,omitzero"`
 }
 
 // maxClockSkew is how far in the future obtainedAt may lie (rule 3).
 const maxClockSkew = 5 * 60 * 1e6 // microseconds
 
-// Stamp fixes what depends on when a transaction is recorded: recordedAt is the
-// later of now and one microsecond after the citizen's last record, obtainedAt
-// defaults to it (rules 2 and 3), and default validity counts from obtainedAt, or
-// from validFrom where that is given (rule 4).
-func (t *Transaction) Stamp(now, last Instant) {
-	t.RecordedAt = max(now, last+1)
-	if t.ObtainedAt == 0 {
-		t.ObtainedAt = t.RecordedAt
+// Stamp fixes what depends on when something is recorded: recordedAt is the later of
+// now and one microsecond after the citizen's last record, and obtainedAt defaults to
+// it (rules 2 and 3).
+func (e *Evidence) Stamp(now, last Instant) {
+	e.RecordedAt = max(now, last+1)
+	if e.ObtainedAt == 0 {
+		e.ObtainedAt = e.RecordedAt
 	}
+}
+
+// Stamp fixes, besides the times, the default validity of each change: it counts from
+// obtainedAt, or from validFrom where that is given (rule 4).
+func (t *Transaction) Stamp(now, last Instant) {
+	t.Evidence.Stamp(now, last)
 	changes := slices.Clone(t.Changes)
 	for i := range changes {
 		c := &changes[i]
@@ -131,10 +143,13 @@ func validUntil(s State, given Instant, a AllowedBasis, from Instant) Instant {
 // counts as at most recordedAt, then recordedAt.
 func (e *Evidence) order(o *Evidence) int {
 	return cmp.Or(
-		cmp.Compare(min(e.ObtainedAt, e.RecordedAt), min(o.ObtainedAt, o.RecordedAt)),
+		cmp.Compare(e.obtained(), o.obtained()),
 		cmp.Compare(e.RecordedAt, o.RecordedAt),
 	)
 }
+
+// obtained is when the record was obtained, as it counts for ordering (rule 3).
+func (e *Evidence) obtained() Instant { return min(e.ObtainedAt, e.RecordedAt) }
 
 // Platform is the recorder of what OpenCPM decides by rule rather than by
 // request.

@@ -1,8 +1,11 @@
 package core
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/store"
@@ -22,6 +25,68 @@ func (s *Service) CreateCitizen(ctx context.Context, a Actor, r Request, applica
 		return consent.Citizen{}, err
 	}
 	return s.store.CreateCitizen(ctx, snap.Application, externalRef, d, a.ID, once)
+}
+
+// NewCitizen is one of several citizens to be created, with what they have answered so
+// far.
+type NewCitizen struct {
+	ExternalRef string
+	Details     consent.Details
+	Changes     []consent.Change
+	Answers     []consent.Answer
+	ObtainedAt  consent.Instant // of the answers; zero: as the origin says
+}
+
+// maxCitizens is how many citizens one request creates at most.
+const maxCitizens = 1000
+
+// CreateCitizens creates citizens with their first answers, all of them or none: where
+// anything is wrong with one, nothing is changed, and the error names every fault.
+func (s *Service) CreateCitizens(ctx context.Context, a Actor, r Request, applicationID string, list []NewCitizen, o Origin) ([]store.CreatedCitizen, error) {
+	once := r.once(a, "create citizens")
+	snap, err := s.authoriseFor(ctx, a, consent.CitizensWrite, applicationID, r.Found)
+	if err != nil {
+		return nil, err
+	}
+	if err := a.may(consent.ConsentWrite); err != nil {
+		return nil, err
+	}
+	faults := r.Found
+	if n := len(list); n == 0 || n > maxCitizens {
+		faults.Add("citizens", "must hold 1 to %d citizens", maxCitizens)
+		list = nil
+	}
+	evidence := o.evidence(a, snap, &faults)
+	citizens := make([]store.NewCitizen, len(list))
+	for i, v := range list {
+		var found consent.Faults
+		citizens[i] = v.prepare(snap, evidence, &found)
+		for _, f := range found {
+			faults.Add(fmt.Sprintf("citizens[%d].%s", i, f.Location), "%s", f.Message)
+		}
+	}
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return s.store.CreateCitizens(ctx, snap.Application, citizens, a.ID, once)
+}
+
+func (v NewCitizen) prepare(snap *consent.Snapshot, e consent.Evidence, faults *consent.Faults) store.NewCitizen {
+	consent.CheckExternalRef(v.ExternalRef, faults)
+	v.Details.Check(faults)
+	consent.CheckObtainedAt(v.ObtainedAt, consent.At(time.Now()), faults)
+	e.ObtainedAt = cmp.Or(v.ObtainedAt, e.ObtainedAt)
+	out := store.NewCitizen{ExternalRef: v.ExternalRef, Details: v.Details}
+	if len(v.Changes) > 0 {
+		if len(v.Changes) > maxChanges {
+			faults.Add("changes", "must hold at most %d changes", maxChanges)
+		}
+		out.Transaction = &consent.Transaction{Evidence: e}
+		out.Transaction.ID = store.NewID()
+		out.Transaction.Changes, _ = snap.Resolve(v.Changes, faults)
+	}
+	out.Submissions = submissionsOf(e, snap.ResolveAnswers(v.Answers, faults))
+	return out
 }
 
 // CitizenByRef reads a citizen by application and reference.

@@ -72,13 +72,14 @@ type Service struct {
 	log      *slog.Logger
 	recorded func(Recorded)
 
+	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	refreshing sync.Mutex
 	snapshots  atomic.Pointer[map[string]*consent.Snapshot] // by application id
 }
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
-	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded}
+	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, stopping: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -89,8 +90,10 @@ func New(st *store.Store, o Options) *Service {
 	return s
 }
 
-// Run takes up catalogue changes that other processes make, until ctx ends.
+// Run takes up catalogue changes that other processes make, until ctx ends; then
+// nobody is kept waiting for news any more. It runs once.
 func (s *Service) Run(ctx context.Context) {
+	defer close(s.stopping)
 	setup, stop := s.store.SetupChanged()
 	defer stop()
 	poll := time.NewTicker(time.Second)

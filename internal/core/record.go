@@ -1,20 +1,16 @@
 package core
 
 import (
-	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/store"
 )
 
-// Transaction is what a client asks to record.
-type Transaction struct {
-	ApplicationID string
-	Citizen       consent.CitizenKey
-	Changes       []consent.Change
+// Origin is what a client says of a record besides its content: what was shown, when
+// and how it was obtained, who acted.
+type Origin struct {
 	// The policy and the statement that were shown, each by id, by reference, or by
 	// both, which must then agree. A field for an id takes a reference, too.
 	PrivacyPolicyID, PrivacyPolicyRef             string
@@ -24,11 +20,35 @@ type Transaction struct {
 	Attribution                                   consent.Attribution
 }
 
-// The most changes of one transaction, and the longest channel or campaign.
+// evidence checks the origin and makes the evidence of a record of it, without an id.
+func (o Origin) evidence(a Actor, snap *consent.Snapshot, faults *consent.Faults) consent.Evidence {
+	consent.CheckText(faults, "channel", o.Channel, 0, maxLabel)
+	consent.CheckText(faults, "campaign", o.Campaign, 0, maxLabel)
+	o.Attribution.Check(faults)
+	consent.CheckObtainedAt(o.ObtainedAt, consent.At(time.Now()), faults)
+	return consent.Evidence{
+		ObtainedAt: o.ObtainedAt, Channel: o.Channel, Campaign: o.Campaign,
+		Policy:    cite(snap.Policy, "privacyPolicy", o.PrivacyPolicyID, o.PrivacyPolicyRef, faults),
+		Statement: cite(snap.Statement, "permissionStatement", o.PermissionStatementID, o.PermissionStatementRef, faults),
+		Client:    a.recorder(), Attribution: o.Attribution,
+	}
+}
+
+// The most changes of one transaction and answers of one submission, and the longest
+// channel or campaign.
 const (
 	maxChanges = 200
+	maxAnswers = 200
 	maxLabel   = 200
 )
+
+// Transaction is what a client asks to record.
+type Transaction struct {
+	ApplicationID string
+	Citizen       consent.CitizenKey
+	Changes       []consent.Change
+	Origin
+}
 
 // Record records the changes of a transaction. All of them are checked first;
 // where anything is wrong nothing is changed and the error names every fault. A
@@ -39,34 +59,106 @@ func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction)
 	if err != nil {
 		return Recorded{}, err
 	}
-	now, faults := consent.At(time.Now()), r.Found
+	faults := r.Found
 	checkCitizenKey(t.Citizen, &faults)
-	consent.CheckText(&faults, "channel", t.Channel, 0, maxLabel)
-	consent.CheckText(&faults, "campaign", t.Campaign, 0, maxLabel)
-	t.Attribution.Check(&faults)
-	consent.CheckObtainedAt(t.ObtainedAt, now, &faults)
+	record := consent.Transaction{Evidence: t.evidence(a, snap, &faults)}
+	record.ID = store.NewID()
 	if n := len(t.Changes); n == 0 || n > maxChanges {
 		faults.Add("changes", "must hold 1 to %d changes", maxChanges)
 		t.Changes = nil
 	}
-	record := consent.Transaction{Evidence: consent.Evidence{
-		TransactionID: store.NewID(), ObtainedAt: t.ObtainedAt, Channel: t.Channel, Campaign: t.Campaign,
-		Policy:    cite(snap.Policy, "privacyPolicy", t.PrivacyPolicyID, t.PrivacyPolicyRef, &faults),
-		Statement: cite(snap.Statement, "permissionStatement", t.PermissionStatementID, t.PermissionStatementRef, &faults),
-		Client:    a.recorder(), Attribution: t.Attribution,
-	}}
 	var out Recorded
 	record.Changes, out.Warnings = snap.Resolve(t.Changes, &faults)
 	if err := faults.Err(); err != nil {
 		return Recorded{}, err
 	}
-	if out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once); err != nil {
+	out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once)
+	return s.tell(out, err)
+}
+
+// tell tells of a transaction that was recorded just now.
+func (s *Service) tell(out Recorded, err error) (Recorded, error) {
+	if err != nil {
 		return Recorded{}, err
 	}
 	if !out.Repeated {
 		s.recorded(out)
 	}
 	return out, nil
+}
+
+// Reversion is what a client asks to undo.
+type Reversion struct {
+	TransactionID consent.ID
+	Origin
+}
+
+// Revert undoes a transaction by a new one that names it. What the undone one had
+// displaced applies again; both stay in the history. One that was undone already and
+// one that is a reversion itself are Conflicts.
+func (s *Service) Revert(ctx context.Context, a Actor, r Request, v Reversion) (Recorded, error) {
+	once := r.once(a, "revert "+v.TransactionID.String())
+	if err := a.may(consent.ConsentWrite); err != nil {
+		return Recorded{}, err
+	}
+	citizen, applicationID, err := s.store.CitizenOfTransaction(ctx, v.TransactionID)
+	if err != nil {
+		return Recorded{}, err
+	}
+	snap, err := s.authorise(ctx, a, consent.ConsentWrite, applicationID)
+	if consent.KindOf(err) == consent.NotFound {
+		err = store.ErrNoTransaction
+	}
+	if err != nil {
+		return Recorded{}, err
+	}
+	faults := r.Found
+	reversion := consent.Transaction{Evidence: v.evidence(a, snap, &faults), Reverts: v.TransactionID}
+	reversion.ID = store.NewID()
+	if err := faults.Err(); err != nil {
+		return Recorded{}, err
+	}
+	done, err := s.store.Revert(ctx, snap.Application, citizen, reversion, once)
+	return s.tell(Recorded{Recorded: done}, err)
+}
+
+// Submission is what a client asks to record of preferences.
+type Submission struct {
+	ApplicationID string
+	Citizen       consent.CitizenKey
+	Answers       []consent.Answer
+	Origin
+}
+
+// Submit records answers to preferences, each as a submission of its own, all or none.
+// A citizen named by an unknown reference is created.
+func (s *Service) Submit(ctx context.Context, a Actor, r Request, v Submission) (store.Submitted, error) {
+	once := r.once(a, "submit")
+	snap, err := s.authoriseFor(ctx, a, consent.ConsentWrite, v.ApplicationID, r.Found)
+	if err != nil {
+		return store.Submitted{}, err
+	}
+	faults := r.Found
+	checkCitizenKey(v.Citizen, &faults)
+	evidence := v.evidence(a, snap, &faults)
+	if n := len(v.Answers); n == 0 || n > maxAnswers {
+		faults.Add("preferences", "must hold 1 to %d answers", maxAnswers)
+		v.Answers = nil
+	}
+	submissions := submissionsOf(evidence, snap.ResolveAnswers(v.Answers, &faults))
+	if err := faults.Err(); err != nil {
+		return store.Submitted{}, err
+	}
+	return s.store.Submit(ctx, snap.Application, v.Citizen, submissions, once)
+}
+
+func submissionsOf(e consent.Evidence, answers []consent.Answer) []consent.Submission {
+	list := make([]consent.Submission, len(answers))
+	for i, answer := range answers {
+		list[i] = consent.Submission{Evidence: e, Answer: answer}
+		list[i].ID = store.NewID()
+	}
+	return list
 }
 
 // cite finds a document of the catalogue in the version that is recorded: the
@@ -103,89 +195,4 @@ func checkCitizenKey(k consent.CitizenKey, faults *consent.Faults) {
 	if k.ExternalRef != "" {
 		consent.CheckExternalRef(k.ExternalRef, faults)
 	}
-}
-
-// Transactions lists transactions of an application, oldest first, and how many
-// there are where the filter asks for it.
-func (s *Service) Transactions(ctx context.Context, a Actor, applicationID string, f store.TransactionFilter) ([]store.ListedTransaction, int64, error) {
-	snap, err := s.authorise(ctx, a, consent.ConsentRead, applicationID)
-	if err != nil {
-		return nil, 0, err
-	}
-	return s.store.Transactions(ctx, snap.Application, f)
-}
-
-// EffectiveQuery says what to ask of a citizen's state. Without a range the
-// question is what applies now.
-type EffectiveQuery struct {
-	ApplicationID string
-	Citizen       consent.CitizenKey
-	OptionID      string // only the option or group of that id, which must exist; empty for all
-	// Start and End ask for what is valid at Start and still at End; one that is
-	// zero means now.
-	Start, End consent.Instant
-	Latest     bool // list also what has expired; not together with a range
-}
-
-// Effective is the effective state of one citizen.
-type Effective struct {
-	CitizenID   consent.ID
-	ExternalRef string
-	Permissions []consent.Permission
-	Expired     []bool               // one for each permission: it has ended
-	Pending     []consent.Permission // PENDING answers beside a standing state (rule 6)
-}
-
-// EffectiveOf gives the effective state of one citizen.
-func (s *Service) EffectiveOf(ctx context.Context, a Actor, q EffectiveQuery) (Effective, error) {
-	snap, err := s.authorise(ctx, a, consent.ConsentRead, q.ApplicationID)
-	if err != nil {
-		return Effective{}, err
-	}
-	var faults consent.Faults
-	checkCitizenKey(q.Citizen, &faults)
-	if q.OptionID != "" && !snap.HasOption(consent.Key{Type: consent.OptionSingle, ID: q.OptionID}) && !snap.HasOption(consent.Key{Type: consent.OptionGroup, ID: q.OptionID}) {
-		faults.Add("optionId", "names no option of the application")
-	}
-	ranged := q.Start != 0 || q.End != 0
-	now := consent.At(time.Now())
-	start, end := cmp.Or(q.Start, now), cmp.Or(q.End, now)
-	if start > end {
-		faults.Add("validEnd", "must not be earlier than validStart")
-	}
-	if ranged && q.Latest {
-		faults.Add("expiry", "latest cannot be asked for a range")
-	}
-	if err := faults.Err(); err != nil {
-		return Effective{}, err
-	}
-	read := s.store.State
-	if ranged || q.Latest {
-		read = s.store.History
-	}
-	state, err := read(ctx, snap.Application, q.Citizen)
-	if err != nil {
-		return Effective{}, err
-	}
-	e := Effective{CitizenID: state.CitizenID, ExternalRef: state.ExternalRef, Pending: state.Projection.Pending(now)}
-	switch {
-	case q.Latest:
-		e.Permissions, e.Expired = state.Projection.Latest(now)
-	case ranged:
-		e.Permissions = state.Projection.Throughout(start, end)
-	default:
-		e.Permissions = state.Projection.Effective(now, false)
-	}
-	if e.Expired == nil {
-		e.Expired = make([]bool, len(e.Permissions))
-	}
-	if q.OptionID != "" {
-		for i := len(e.Permissions) - 1; i >= 0; i-- {
-			if e.Permissions[i].OptionID != q.OptionID {
-				e.Permissions, e.Expired = slices.Delete(e.Permissions, i, i+1), slices.Delete(e.Expired, i, i+1)
-			}
-		}
-		e.Pending = slices.DeleteFunc(e.Pending, func(p consent.Permission) bool { return p.OptionID != q.OptionID })
-	}
-	return e, nil
 }

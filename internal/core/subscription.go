@@ -91,7 +91,7 @@ func (s *Service) Subscription(ctx context.Context, a Actor, id consent.ID) (con
 
 // Subscriptions lists the registrations of one application, or of all of the
 // actor's where applicationID is empty, and how many there are.
-func (s *Service) Subscriptions(ctx context.Context, a Actor, applicationID string, f store.SubscriptionFilter) ([]consent.Subscription, int64, error) {
+func (s *Service) Subscriptions(ctx context.Context, a Actor, applicationID string, f store.SubscriptionFilter) ([]store.Registered, int64, error) {
 	if err := a.may(consent.WebhooksManage); err != nil {
 		return nil, 0, err
 	}

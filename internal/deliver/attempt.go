@@ -17,24 +17,25 @@ import (
 func (s *sender) send(ctx context.Context, l store.Lane) {
 	// What has begun is finished when the process stops; the time-out bounds it.
 	ctx, sub := context.WithoutCancel(ctx), s.settings()
-	states, err := s.e.store.States(ctx, []int64{l.Citizen})
+	m, known, err := s.e.compose(ctx, sub, l)
 	if err != nil {
-		s.e.log.Warn("a citizen's state cannot be read for sending; trying again", "subscription", sub.ID, "error", err)
+		s.e.log.Warn("a message cannot be read for sending; trying again", "subscription", sub.ID, "error", err)
 		time.Sleep(time.Second) // the lane is due: without a pause it would come straight back
 		return
 	}
-	sentAt, epoch, ok := s.e.stampFor(l)
+	sentAt, epoch, ok := s.e.stampFor(l, m.changedAt)
 	if !ok {
 		return // the shard is another node's, or will be in a moment
 	}
 	outcome := store.Settlement{Lane: l, SentAt: sentAt, Epoch: epoch}
 	a := Attempt{Subscription: sub.ID}
-	if state, known := states[l.Citizen]; known {
-		a.Citizen, a.Version = state.CitizenID, state.Version
-		outcome.Rendered = state.Version
-		outcome.Reason, a.Class, a.Took = s.post(ctx, sub, l, state, sentAt)
+	if known {
+		a.Citizen, a.Version = m.CitizenID, m.Sequence
+		outcome.Rendered = m.Sequence
+		outcome.Reason, a.Class, a.Took = s.post(ctx, sub, m, sentAt)
 	} else {
-		// Erased, and the reference forgotten after 30 days: nobody to tell about.
+		// Erased, and the reference forgotten after 30 days, or the receipt unreadable since:
+		// nobody to tell about.
 		outcome.Rendered, a.Class = l.Version, "erased"
 	}
 	now := consent.At(time.Now())
@@ -53,8 +54,8 @@ func (s *sender) send(ctx context.Context, l store.Lane) {
 
 // post sends the message. reason is empty for a 2xx answer and otherwise says in
 // one sentence why it was not delivered.
-func (s *sender) post(ctx context.Context, sub store.Registered, l store.Lane, state store.State, sentAt consent.Instant) (reason, class string, took time.Duration) {
-	body, event, err := render(sub, l, state, sentAt)
+func (s *sender) post(ctx context.Context, sub store.Registered, m message, sentAt consent.Instant) (reason, class string, took time.Duration) {
+	body, err := m.render(sentAt)
 	if err != nil {
 		return "the message cannot be rendered", "internal", 0
 	}
@@ -62,7 +63,7 @@ func (s *sender) post(ctx context.Context, sub store.Registered, l store.Lane, s
 	if err != nil {
 		return "the URL of the subscription cannot be read", "internal", 0
 	}
-	header.Set("Webhook-Id", event.String())
+	header.Set("Webhook-Id", m.EventID.String())
 	began := time.Now()
 	answer, err := s.e.o.Post(ctx, safehttp.Request{URL: address, Header: header, Body: body, Timeout: s.e.o.Timeout})
 	took = time.Since(began)

@@ -1,12 +1,13 @@
 // Package deliver is the webhook engine. It keeps the promise of at-least-once
 // delivery, in order per citizen and never stale:
 //
-//   - A lane, one row per subscription and citizen, is made in the commit of the
-//     change. It ends only in the commit that records a 2xx answer.
+//   - A lane, one row per subscription and citizen, or one per receipt, is made in the
+//     commit of the change. It ends only in the commit that records a 2xx answer.
 //   - Of one lane one message is under way at most, and the next leaves only when
 //     the outcome of the one before is durable.
-//   - The body is rendered when it is sent, never earlier, and its sentAt is the
-//     instant of rendering.
+//   - The body of a full state is rendered when it is sent, never earlier, and its
+//     sentAt is the instant of rendering. That of a receipt is what changed, with the
+//     instant of the change: the two are comparable, and the later one is newer.
 //
 // Nodes share the work by leases on shards of the citizens (see store.Hold); a
 // node that cannot renew its leases stops sending before they end.
@@ -297,16 +298,21 @@ func (e *Engine) free(l store.Lane) {
 // the lease under which it leaves. It is false where the lease is gone or about to
 // go. sentAt rises strictly per citizen, whichever process stamps: within this one
 // by the stamps that the clock has not passed yet, across processes by the end of
-// the lease before.
-func (e *Engine) stampFor(l store.Lane) (sentAt consent.Instant, epoch int64, ok bool) {
+// the lease before. It is never earlier than rendered, the last change in the state. A
+// receipt was rendered in the commit of its change, and keeps that stamp whenever it
+// leaves.
+func (e *Engine) stampFor(l store.Lane, rendered consent.Instant) (sentAt consent.Instant, epoch int64, ok bool) {
 	const unit = 1000 // sentAt is published in milliseconds
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.hold.Covers(l.Shard) || !holds(e.hold) {
 		return 0, 0, false
 	}
+	if l.Change != 0 {
+		return rendered, e.hold.Epochs[l.Shard], true
+	}
 	now := consent.At(time.Now()).Add(e.hold.Ahead) / unit * unit
-	at := max(now, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
+	at := max(now, rendered, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
 	if len(e.stamps) > 1<<12 {
 		maps.DeleteFunc(e.stamps, func(_ int64, s consent.Instant) bool { return s+unit <= now })
 	}

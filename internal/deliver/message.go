@@ -1,8 +1,10 @@
 package deliver
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -14,50 +16,69 @@ import (
 	"github.com/opencpm/opencpm/internal/store"
 )
 
-// message is the body of an effective-permission webhook. The first seven keys
-// are those of the published example; every key is always present.
+// message is the body of a webhook. The first seven keys are those of the published
+// example; every key is always present.
 type message struct {
-	ApplicationID string               `json:"applicationId"`
-	CitizenID     consent.ID           `json:"citizenId"`
-	ExternalRef   consent.Text         `json:"externalRef"`
-	Permissions   []consent.Permission `json:"permissions"`
-	Preferences   []preference         `json:"preferences"`
-	SentAt        consent.Timestamp    `json:"sentAt"`
+	ApplicationID string            `json:"applicationId"`
+	CitizenID     consent.ID        `json:"citizenId"`
+	ExternalRef   consent.Text      `json:"externalRef"`
+	Permissions   json.RawMessage   `json:"permissions"`
+	Preferences   json.RawMessage   `json:"preferences"`
+	SentAt        consent.Timestamp `json:"sentAt"`
 
-	EventID   consent.ID   `json:"eventId"`
-	EventType string       `json:"eventType"`
-	Sequence  int64        `json:"sequence"`  // the citizen's change version
-	ChangedBy consent.Text `json:"changedBy"` // the client that caused the last change
-	Coalesced int64        `json:"coalesced"` // how many changes this message carries
+	EventID   consent.ID        `json:"eventId"`
+	EventType consent.EventType `json:"eventType"`
+	Sequence  int64             `json:"sequence"`  // the citizen's change version
+	ChangedBy consent.Text      `json:"changedBy"` // the client that caused the last change
+	Coalesced int64             `json:"coalesced"` // how many changes this message carries
+
+	changedAt consent.Instant     // of the last change in it
+	state     *consent.Projection // of a full state, which is rendered as it is sent
 }
 
-// preference is a current answer to a preference.
-type preference struct {
-	Preference   string            `json:"preference"`
-	Choices      []choice          `json:"choices"`
-	Label        consent.Text      `json:"label"`
-	SubmissionID consent.ID        `json:"submissionId"`
-	UpdatedAt    consent.Timestamp `json:"updatedAt"`
-}
-
-type choice struct {
-	Reference string       `json:"reference"`
-	Label     consent.Text `json:"label"`
-}
-
-// render writes the state of a citizen as it is at sentAt, to subscribers of sub.
-func render(sub store.Registered, l store.Lane, state store.State, sentAt consent.Instant) ([]byte, consent.ID, error) {
-	m := message{
-		ApplicationID: sub.ApplicationID, CitizenID: state.CitizenID, ExternalRef: consent.Text(state.ExternalRef),
-		Permissions: state.Projection.Effective(sentAt, true), Preferences: []preference{},
-		SentAt: consent.Timestamp(sentAt), EventID: eventID(sub.ID, state.CitizenID, state.Version), EventType: "citizen.changed",
-		Sequence: state.Version, ChangedBy: consent.Text(state.ChangedBy), Coalesced: l.Changes,
+// compose gathers what the next message of a lane says. known is false where there is
+// nothing left to tell.
+func (e *Engine) compose(ctx context.Context, sub store.Registered, l store.Lane) (m message, known bool, err error) {
+	m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes}
+	if l.Change == 0 {
+		states, err := e.store.States(ctx, []int64{l.Citizen})
+		v, known := states[l.Citizen]
+		if err != nil || !known {
+			return m, false, err
+		}
+		m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
+		m.changedAt, m.state = v.ChangedAt, v.Projection
+		if v.Erased {
+			m.EventType = consent.CitizenDeleted
+		}
+	} else {
+		v, known, err := e.store.Receipt(ctx, l.Change)
+		if err != nil || !known {
+			return m, false, err
+		}
+		m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
+		m.EventType, m.changedAt = v.Event, v.ChangedAt
+		if err := json.Unmarshal(v.News, &m); err != nil { // permissions and preferences, as they are
+			return m, false, err
+		}
 	}
-	if state.Erased {
-		m.EventType = "citizen.deleted"
+	m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
+	return m, true, nil
+}
+
+// render writes the body: a full state as it is at sentAt.
+func (m message) render(sentAt consent.Instant) ([]byte, error) {
+	m.SentAt = consent.Timestamp(sentAt)
+	if m.state != nil {
+		full := m.state.FullState(sentAt)
+		var errs [2]error
+		m.Permissions, errs[0] = json.Marshal(full.Permissions)
+		m.Preferences, errs[1] = json.Marshal(full.Preferences)
+		if err := errors.Join(errs[:]...); err != nil {
+			return nil, err
+		}
 	}
-	body, err := json.Marshal(m)
-	return body, m.EventID, err
+	return json.Marshal(m)
 }
 
 // eventID names one version of one citizen's state for one subscription: every

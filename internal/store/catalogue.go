@@ -69,6 +69,14 @@ func (s *Store) Snapshot(ctx context.Context, a Application) (*consent.Snapshot,
 	return consent.NewSnapshot(a.ID, a.Number, a.Revision, items)
 }
 
+// Revision reads one revision of a catalogue item, as it was recorded.
+func (s *Store) Revision(ctx context.Context, application int64, kind, key string, revision int64) (consent.Item, error) {
+	var body string
+	err := s.read.QueryRowContext(ctx, `SELECT body FROM catalogue_item WHERE application = $1 AND kind = $2 AND key = $3 AND revision = $4`,
+		application, kind, key, revision).Scan(&body)
+	return consent.Item{Kind: kind, Key: key, Body: json.RawMessage(body)}, s.classify(err)
+}
+
 // CatalogueChange is one item to be added to a catalogue, changed or archived.
 type CatalogueChange struct {
 	consent.Item

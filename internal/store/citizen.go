@@ -2,9 +2,7 @@ package store
 
 import (
 	"context"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,32 +33,20 @@ type citizenRow struct {
 	sealed     []byte // the projection, sealed
 	projection *consent.Projection
 	nextChange consent.Instant
+	changedAt  consent.Instant // of the last change
 
-	records  []record // to be appended
-	touched  bool     // the state row must be written
-	announce bool     // subscribers must be told
+	records []record // to be appended
+	changes []change // to be appended and told
+	renewed int64    // how often the state must be told although nothing in it changed
+	touched bool     // the state row must be written
 }
-
-// record is one row of the ledger.
-type record struct {
-	seq        int64
-	id         consent.ID
-	recordedAt consent.Instant
-	kind       string
-	body       []byte
-	sealed     []byte
-	hash       []byte
-}
-
-// recordTransaction is the kind of a ledger record that holds a transaction.
-const recordTransaction = "transaction"
 
 func scanCitizen(r interface{ Scan(...any) error }) (*citizenRow, error) {
 	var c citizenRow
 	var id, hash []byte
 	var deleted, next sql.NullInt64
 	err := r.Scan(&c.id, &id, &c.application, &c.refIndex, &c.details, &c.createdAt, &deleted,
-		&c.seq, &hash, &c.recordedAt, &c.version, &c.changedBy, &c.sealed, &next, &c.wrapped)
+		&c.seq, &hash, &c.recordedAt, &c.version, &c.changedBy, &c.sealed, &next, &c.changedAt, &c.wrapped)
 	if err != nil {
 		return nil, err
 	}
@@ -124,60 +110,6 @@ func (c *citizenRow) setProfile(p profile) error {
 	return nil
 }
 
-// appendTransaction stamps a transaction, adds it to the ledger and folds it into
-// the projection.
-func (c *citizenRow) appendTransaction(t consent.Transaction, now consent.Instant) (consent.Transaction, error) {
-	t.Stamp(now, c.recordedAt)
-	open := t
-	open.Attribution = consent.Attribution{}
-	body, err := json.Marshal(open)
-	if err != nil {
-		return t, err
-	}
-	r := record{seq: c.seq + 1, id: t.TransactionID, recordedAt: t.RecordedAt, kind: recordTransaction, body: body}
-	if t.Attribution != (consent.Attribution{}) {
-		plain, err := json.Marshal(t.Attribution)
-		if err != nil {
-			return t, err
-		}
-		r.sealed = c.key.Seal(c.context("record"), plain)
-	}
-	r.hash = r.chain(c.hash, c.publicID)
-	c.records = append(c.records, r)
-	c.seq, c.hash, c.recordedAt = r.seq, r.hash, r.recordedAt
-	c.projection.Add(t)
-	c.stateChanged(t.Client.ID, now)
-	return t, nil
-}
-
-// stateChanged notes that the state is a new one, caused by a client.
-func (c *citizenRow) stateChanged(by string, now consent.Instant) {
-	c.version++
-	c.changedBy = by
-	c.projection.Prune(now)
-	c.nextChange = c.projection.NextChange(now)
-	c.touched, c.announce = true, true
-}
-
-// genesis stands before the first record of every chain.
-var genesis = make([]byte, sha256.Size)
-
-// chain gives the hash of a record: over the hash before it and everything in the
-// row, in the form in which it is stored, so that it still holds after an erasure.
-func (r *record) chain(before []byte, citizen consent.ID) []byte {
-	h := sha256.New()
-	for _, part := range [][]byte{
-		before, citizen[:], []byte(strconv.FormatInt(r.seq, 10)), r.id[:],
-		[]byte(strconv.FormatInt(int64(r.recordedAt), 10)), []byte(r.kind), r.body, r.sealed,
-	} {
-		var size [8]byte
-		binary.BigEndian.PutUint64(size[:], uint64(len(part)))
-		h.Write(size[:])
-		h.Write(part)
-	}
-	return h.Sum(nil)
-}
-
 // seal writes the projection into its sealed form.
 func (c *citizenRow) seal() error {
 	if c.key == nil { // erased
@@ -197,12 +129,14 @@ func (c *citizenRow) seal() error {
 type citizenWrite struct {
 	application int64
 	key         consent.CitizenKey
-	create      bool // where only a reference is given and nobody has it
+	create      bool            // where only a reference is given and nobody has it
+	details     consent.Details // of one who is created
 	// repeated, where set, reports whether the write was made by an earlier request
 	// and only its outcome is wanted. It is asked before anybody is created.
 	repeated func(ctx context.Context, t *tx) (bool, error)
 	apply    func(ctx context.Context, t *tx, c *citizenRow, created bool) error
-	err      *error
+	at       string // where it stands in a request that makes several; empty for one
+	err      error  // why it was refused
 }
 
 func (s *Store) refKey(application int64, ref string) refKey {
@@ -271,11 +205,10 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 				fresh[c] = false
 			}
 		}
-		var refused *consent.Error
-		if err != nil && !errors.As(err, &refused) {
+		if err != nil && !isRefusal(err) {
 			return err
 		}
-		*w.err = err
+		w.err = err
 	}
 	rows = slices.DeleteFunc(rows, func(c *citizenRow) bool { return !c.touched })
 	slices.SortFunc(rows, func(a, b *citizenRow) int { return int(a.id - b.id) })
@@ -283,8 +216,11 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 		if err := c.seal(); err != nil {
 			return err
 		}
-		if c.announce {
+		if c.news() > 0 {
 			t.rings |= bellLanes
+		}
+		if len(c.changes) > 0 {
+			t.rings |= bellChanges
 		}
 	}
 	return s.dialect.flush(ctx, t, rows)
@@ -297,12 +233,11 @@ func (s *Store) withoutRepeated(ctx context.Context, t *tx, writes []*citizenWri
 	for _, w := range writes {
 		if w.repeated != nil {
 			done, err := w.repeated(ctx, t)
-			var refused *consent.Error
-			if err != nil && !errors.As(err, &refused) {
+			if err != nil && !isRefusal(err) {
 				return nil, err
 			}
 			if done || err != nil {
-				*w.err = err
+				w.err = err
 				continue
 			}
 		}
@@ -325,7 +260,7 @@ func (s *Store) createMissing(ctx context.Context, t *tx, writes []*citizenWrite
 			createdAt: t.now, hash: genesis, projection: &consent.Projection{}, key: seal.NewKey(),
 		}
 		c.wrapped = s.keys.Wrap(c.context("citizen key"), c.key)
-		if err := c.setProfile(profile{ExternalRef: w.key.ExternalRef}); err != nil {
+		if err := c.setProfile(profile{w.key.ExternalRef, w.details}); err != nil {
 			return nil, err
 		}
 		missing[refs[i]] = c
@@ -394,31 +329,74 @@ func pick(w *citizenWrite, ref refKey, byRef map[refKey]*citizenRow, byID map[co
 // has yet, else it fails with Conflict.
 func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string, d consent.Details, actor string, once Once) (consent.Citizen, error) {
 	var out consent.Citizen
-	err := s.do(ctx, &write{citizen: &citizenWrite{
-		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true,
-		repeated: func(ctx context.Context, t *tx) (bool, error) { return once.again(ctx, t, &out) },
+	w := s.creation(application, ref, d, actor, &out)
+	once.guard(w, &out, nil)
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return out, err
+}
+
+// creation is the write of a new citizen.
+func (s *Store) creation(application int64, ref string, d consent.Details, actor string, out *consent.Citizen) *citizenWrite {
+	return &citizenWrite{
+		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true, details: d,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
-			if done, err := once.again(ctx, t, &out); done || err != nil {
-				return once.overtaken(err)
-			}
 			if !created {
 				return &consent.Error{
 					Kind: consent.Conflict, Message: "A citizen with this externalRef exists already; nothing was changed.",
 					Fields: []consent.FieldError{{Location: "externalRef", Message: "belongs to another citizen of the application"}},
 				}
 			}
-			if err := c.setProfile(profile{ref, d}); err != nil {
-				return err
-			}
-			if _, err := t.exec(ctx, `UPDATE citizen SET details = $1 WHERE id = $2`, c.details, c.id); err != nil {
-				return err
-			}
-			out = consent.Citizen{ID: c.publicID, ExternalRef: ref, Details: d, CreatedAt: c.createdAt}
-			if err := once.keep(ctx, t, out); err != nil {
-				return err
-			}
+			*out = consent.Citizen{ID: c.publicID, ExternalRef: ref, Details: d, CreatedAt: c.createdAt}
 			return t.audit(ctx, application, actor, "citizen.create", c.publicID.String())
 		},
+	}
+}
+
+// NewCitizen is a citizen to be created with what they have answered so far.
+type NewCitizen struct {
+	ExternalRef string
+	Details     consent.Details
+	Transaction *consent.Transaction // nil for none
+	Submissions []consent.Submission
+}
+
+// CreatedCitizen is a citizen who was created with others.
+type CreatedCitizen struct {
+	CitizenID     consent.ID
+	ExternalRef   string
+	TransactionID consent.ID // zero where none was recorded
+}
+
+// CreateCitizens creates citizens and records their first answers, all or nothing. A
+// reference that exists, or stands twice in the list, is a Conflict; its place in the
+// error is that in "citizens".
+func (s *Store) CreateCitizens(ctx context.Context, application int64, list []NewCitizen, actor string, once Once) ([]CreatedCitizen, error) {
+	out := make([]CreatedCitizen, len(list))
+	citizens, recorded, submitted := make([]consent.Citizen, len(list)), make([]Recorded, len(list)), make([]Submitted, len(list))
+	var writes []*citizenWrite
+	for i, v := range list {
+		steps, key := []*citizenWrite{s.creation(application, v.ExternalRef, v.Details, actor, &citizens[i])}, consent.CitizenKey{ExternalRef: v.ExternalRef}
+		if v.Transaction != nil {
+			out[i].TransactionID = v.Transaction.ID
+			steps = append(steps, s.recording(application, key, *v.Transaction, &recorded[i]))
+		}
+		if len(v.Submissions) > 0 {
+			steps = append(steps, s.submission(application, key, v.Submissions, &submitted[i]))
+		}
+		for _, w := range steps {
+			w.at = fmt.Sprintf("citizens[%d]", i)
+		}
+		writes = append(writes, steps...)
+	}
+	done := once.guardAll(writes, &out)
+	err := s.do(ctx, &write{citizens: writes, run: func(ctx context.Context, t *tx) error {
+		if *done {
+			return nil
+		}
+		for i, c := range citizens {
+			out[i].CitizenID, out[i].ExternalRef = c.ID, c.ExternalRef
+		}
+		return once.keep(ctx, t, out)
 	}})
 	return out, err
 }
@@ -429,7 +407,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 	change func(ref *string, d *consent.Details) error,
 ) (consent.Citizen, error) {
 	var out consent.Citizen
-	err := s.do(ctx, &write{citizen: &citizenWrite{
+	err := s.do(ctx, &write{citizens: []*citizenWrite{{
 		application: application, key: key,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			p, err := c.profile(s.keys)
@@ -438,6 +416,9 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 			}
 			before := p
 			if err := change(&p.ExternalRef, &p.Details); err != nil {
+				return err
+			}
+			if err := c.catchUp(t.now); err != nil {
 				return err
 			}
 			if p.ExternalRef != before.ExternalRef {
@@ -455,7 +436,9 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 				}
 				c.refIndex = k.index[:]
 				// The reference is part of every message: subscribers must learn it.
-				c.stateChanged(actor, t.now)
+				if err := c.tell(consent.FullState{}.Since(consent.FullState{}), consent.CitizenChanged, actor, t.now); err != nil {
+					return err
+				}
 			}
 			if err := c.setProfile(p); err != nil {
 				return err
@@ -466,7 +449,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 			out = consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}
 			return t.audit(ctx, application, actor, "citizen.change", c.publicID.String())
 		},
-	}})
+	}}})
 	return out, err
 }
 
@@ -475,7 +458,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 // hashes stay. Subscribers are told; until they are, at most 30 days, the
 // reference is kept for that message alone.
 func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent.CitizenKey, actor string) error {
-	return s.do(ctx, &write{citizen: &citizenWrite{
+	return s.do(ctx, &write{citizens: []*citizenWrite{{
 		application: application, key: key,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			p, err := c.profile(s.keys)
@@ -489,17 +472,20 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 			}{
 				{`UPDATE citizen SET ref_index = NULL, details = NULL, farewell = $1, deleted_at = $2 WHERE id = $3`, []any{farewell, t.now, c.id}},
 				{`DELETE FROM citizen_key WHERE citizen = $1`, []any{c.id}},
+				{`DELETE FROM receipt WHERE citizen = $1`, []any{c.id}}, // nobody can read them any more
 			} {
 				if _, err := t.exec(ctx, q.text, q.args...); err != nil {
 					return err
 				}
 			}
-			*c.projection = consent.Projection{}
-			c.stateChanged(actor, t.now)
+			*c.projection, c.nextChange = consent.Projection{}, 0
 			c.key, c.wrapped, c.refIndex, c.deletedAt = nil, nil, make([]byte, 16), t.now
+			if err := c.tell(consent.FullState{}, consent.CitizenDeleted, actor, t.now); err != nil {
+				return err
+			}
 			return t.audit(ctx, application, actor, "citizen.erase", c.publicID.String())
 		},
-	}})
+	}}})
 }
 
 // Citizen reads one citizen; key names it by id, by reference or by both.
@@ -519,7 +505,8 @@ type State struct {
 	Projection  *consent.Projection
 	Version     int64 // rises with every change
 	ChangedBy   string
-	Erased      bool // the citizen is gone; the lists are empty
+	ChangedAt   consent.Instant // of the last change
+	Erased      bool            // the citizen is gone; the lists are empty
 }
 
 // State reads the projection of one citizen.
@@ -533,7 +520,7 @@ func (s *Store) State(ctx context.Context, application int64, key consent.Citize
 
 func (s *Store) state(c *citizenRow) (State, error) {
 	p, err := c.profile(s.keys)
-	return State{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Projection: c.projection, Version: c.version, ChangedBy: c.changedBy}, err
+	return State{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Projection: c.projection, Version: c.version, ChangedBy: c.changedBy, ChangedAt: c.changedAt}, err
 }
 
 // ApplicationOfCitizen gives the id of the application that a citizen is of.

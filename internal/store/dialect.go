@@ -16,6 +16,8 @@ type dialect interface {
 	goose() goose.Dialect
 	// lockMigrations keeps other processes from migrating at the same time.
 	lockMigrations(ctx context.Context, db *sql.DB) (unlock func(), err error)
+	// afterMigration does what the schema alone cannot, with the lock still held.
+	afterMigration(ctx context.Context, db *sql.DB) error
 	// writers is how many writers a process runs.
 	writers() int
 	// begin is the statement that opens a write transaction.
@@ -39,8 +41,8 @@ type dialect interface {
 	// create inserts citizens and numbers them; created is false on those whose
 	// reference another process has taken meanwhile.
 	create(ctx context.Context, tx *tx, rows []*citizenRow) (created []bool, err error)
-	// flush writes the records and the new states of the rows, which are in the
-	// order of their numbers, and makes lanes for those that say so.
+	// flush writes the records, the changes and the new states of the rows, which are in
+	// the order of their numbers, and what must be delivered of them.
 	flush(ctx context.Context, tx *tx, rows []*citizenRow) error
 
 	// alone reports whether one process owns the data, so that it may deliver for
@@ -51,6 +53,9 @@ type dialect interface {
 	// settleDelivered ends the lanes whose newest state was delivered; a lane to
 	// which a newer change came stays.
 	settleDelivered(ctx context.Context, tx *tx, list []Settlement) error
+	// horizon is the SQL expression for the position from which the feed of changes may
+	// still get rows that are not visible yet.
+	horizon() string
 	// noteStamps keeps the last sentAt for the next process, where nobody waits for
 	// leases to expire.
 	noteStamps(ctx context.Context, tx *tx, list []Settlement) error
@@ -65,6 +70,6 @@ type refKey struct {
 // citizenColumns are the columns that scanCitizen reads, of citizen c, its state s
 // and its key k.
 const citizenColumns = `c.id, c.public_id, c.application, c.ref_index, c.details, c.created_at, c.deleted_at,
-	s.seq, s.hash, s.recorded_at, s.version, s.changed_by, s.projection, s.next_change_at, k.wrapped`
+	s.seq, s.hash, s.recorded_at, s.version, s.changed_by, s.projection, s.next_change_at, s.changed_at, k.wrapped`
 
 const citizenTables = `citizen c JOIN citizen_state s ON s.citizen = c.id LEFT JOIN citizen_key k ON k.citizen = c.id`

@@ -8,9 +8,10 @@ type bell uint8
 // The bells. Ringing one costs nothing when it rings already; who hears it looks
 // in the database for what is new.
 const (
-	bellLanes bell = 1 << iota // there is something to deliver
-	bellSetup                  // catalogue, subscriptions or credentials changed
-	bellAll   = bellLanes | bellSetup
+	bellLanes   bell = 1 << iota // there is something to deliver
+	bellSetup                    // catalogue, subscriptions or credentials changed
+	bellChanges                  // the feed of changes has something new
+	bellAll     = bellLanes | bellSetup | bellChanges
 )
 
 // doorbells wakes those who wait, within the process and, by the dialect's relay,
@@ -82,3 +83,9 @@ func (s *Store) LanesChanged() (c <-chan struct{}, stop func()) { return s.doorb
 // SetupChanged gives a channel that receives after the set-up may have changed,
 // here or in another process. Call stop when done.
 func (s *Store) SetupChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellSetup) }
+
+// ChangesMade gives a channel that receives after the state of a citizen may have
+// changed, here or in another process. Call stop when done.
+func (s *Store) ChangesMade() (c <-chan struct{}, stop func()) {
+	return s.doorbells.listen(bellChanges)
+}

@@ -54,12 +54,62 @@ func (o Once) again(ctx context.Context, t *tx, out any) (done bool, err error) 
 	return true, json.Unmarshal(plain, out)
 }
 
+// guard makes a write of one citizen happen once: where an earlier request did it, its
+// outcome is read into out and repeated, if set, is called.
+func (o Once) guard(w *citizenWrite, out any, repeated func()) {
+	if o.Key == "" {
+		return
+	}
+	again := func(ctx context.Context, t *tx) (bool, error) {
+		done, err := o.again(ctx, t, out)
+		if done && repeated != nil {
+			repeated()
+		}
+		return done, err
+	}
+	apply := w.apply
+	w.repeated = again
+	w.apply = func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
+		if done, err := again(ctx, t); done || err != nil {
+			return o.overtaken(err)
+		}
+		if err := apply(ctx, t, c, created); err != nil {
+			return err
+		}
+		return o.keep(ctx, t, out)
+	}
+}
+
+// guardAll makes writes that happen together happen once: it asks for the first of them
+// and answers so for all. Keeping the outcome is left to the caller, unless done.
+func (o Once) guardAll(writes []*citizenWrite, out any) (done *bool) {
+	done = new(bool)
+	if o.Key == "" {
+		return done
+	}
+	first := writes[0]
+	first.repeated = func(ctx context.Context, t *tx) (was bool, err error) {
+		*done, err = o.again(ctx, t, out)
+		return *done, err
+	}
+	apply := first.apply
+	first.apply = func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
+		if was, err := o.again(ctx, t, out); was || err != nil {
+			return o.overtaken(err)
+		}
+		return apply(ctx, t, c, created)
+	}
+	for _, w := range writes[1:] {
+		w.repeated = func(context.Context, *tx) (bool, error) { return *done, nil }
+	}
+	return done
+}
+
 // overtaken is for a write that finds the outcome of another one with its key only
 // now, when somebody may have been created for it: the group runs again, and what it
 // did is undone.
 func (o Once) overtaken(err error) error {
-	var refused *consent.Error
-	if err == nil || errors.As(err, &refused) {
+	if err == nil || isRefusal(err) {
 		return errReplay
 	}
 	return err

@@ -29,7 +29,7 @@ func TestOnce(t *testing.T) {
 					defer mu.Unlock()
 					switch {
 					case err == nil:
-						made[r.Transaction.TransactionID]++
+						made[r.Transaction.ID]++
 					case consent.KindOf(err) == consent.Invalid:
 						refused++
 					default:
@@ -38,7 +38,7 @@ func TestOnce(t *testing.T) {
 				})
 			}
 			all.Wait()
-			_, total, err := st.Transactions(ctx, app, store.TransactionFilter{Limit: 1, Total: true})
+			_, total, err := st.Transactions(ctx, app, store.RecordFilter{Limit: 1, Total: true})
 			if err != nil || total != int64(round+1) || len(made) != 1 || refused != at*2/3 {
 				t.Fatalf("round %d: %d transactions in all, outcomes %v, %d refused, %v", round, total, made, refused, err)
 			}

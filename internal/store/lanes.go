@@ -16,13 +16,14 @@ import (
 // delivered by one node at a time.
 const shards = 16
 
-// Lane is what waits for one citizen at one subscription: the unit of order, of
+// Lane is what is next for one citizen at one subscription: the unit of order, of
 // which one message is under way at most.
 type Lane struct {
 	Subscription int64
 	Citizen      int64
 	Shard        int64
-	Version      int64           // the newest state that must be delivered
+	Change       int64           // the change that a receipt is of; 0: the full state is sent
+	Version      int64           // of the full state: the newest that must be delivered
 	Changes      int64           // how many changes wait
 	ChangedAt    consent.Instant // when the first of them was recorded
 	Attempts     int             // failed ones
@@ -37,21 +38,27 @@ func (s *Store) ActiveSubscriptions(ctx context.Context) ([]Registered, error) {
 	return list, s.classify(err)
 }
 
-// Lanes lists the first lanes of a subscription in the order in which they are
-// due, among them some that are not due yet: the caller learns when the next one
-// is. stored chooses the failures store instead of the lanes that still have quick
+// Lanes lists the first lanes of a subscription in the order in which they are due,
+// among them some that are not due yet: the caller learns when the next one is. Of the
+// receipts of a lane it lists the first that may leave. stored chooses the failures
+// store, of which a message holds back nothing, instead of what still has quick
 // attempts.
 func (s *Store) Lanes(ctx context.Context, subscription int64, held Hold, stored bool, limit int) ([]Lane, error) {
-	table := "lane"
+	table, store, before := "lane", 0, "e.stored = 0"
 	if stored {
-		table = "delivery_failure"
+		table, store, before = "delivery_failure", 1, "e.stored = 1 AND e.due_at <= r.due_at"
 	}
+	const mine = `subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1`
 	list, err := collect(ctx, s.read, func(r *sql.Rows) (Lane, error) {
 		v := Lane{Subscription: subscription, Stored: stored}
-		return v, r.Scan(&v.Citizen, &v.Shard, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt)
-	}, `SELECT citizen, shard, version, changes, changed_at, attempts, due_at FROM `+table+`
-		WHERE subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1 ORDER BY due_at LIMIT $3`,
-		subscription, held.mask(), limit)
+		return v, r.Scan(&v.Citizen, &v.Shard, &v.Change, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt)
+	}, fmt.Sprintf(`SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at FROM %s
+			WHERE `+mine+` ORDER BY due_at LIMIT $3) AS states
+		UNION ALL SELECT * FROM (SELECT citizen, shard, change, 0, 1, changed_at, attempts, due_at FROM receipt r
+			WHERE stored = %d AND `+mine+` AND NOT EXISTS (SELECT 1 FROM receipt e
+				WHERE e.citizen = r.citizen AND e.subscription = r.subscription AND e.change < r.change AND %s)
+			ORDER BY due_at LIMIT $3) AS receipts
+		ORDER BY due_at LIMIT $3`, table, store, before), subscription, held.mask(), limit)
 	return list, s.classify(err)
 }
 
@@ -144,6 +151,15 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 
 func (t *tx) settleFailure(ctx context.Context, v Settlement) error {
 	l := v.Lane
+	if l.Change != 0 {
+		stored := 0
+		if l.Stored || v.ToStore {
+			stored = 1
+		}
+		_, err := t.exec(ctx, `UPDATE receipt SET attempts = attempts + 1, due_at = $4, stored = $5, reason = $6 WHERE citizen = $1 AND subscription = $2 AND change = $3`,
+			l.Citizen, l.Subscription, l.Change, v.Retry, stored, v.Reason)
+		return err
+	}
 	if l.Stored {
 		_, err := t.exec(ctx, `UPDATE delivery_failure SET attempts = attempts + 1, due_at = $3, reason = $4 WHERE citizen = $1 AND subscription = $2`,
 			l.Citizen, l.Subscription, v.Retry, v.Reason)
@@ -331,14 +347,15 @@ const maxFarewell = 30 * 24 * time.Hour
 func (s *Store) ForgetErased(ctx context.Context) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
 		old := t.now.Add(-maxFarewell)
-		for _, table := range []string{"lane", "delivery_failure"} {
+		for _, table := range []string{"lane", "delivery_failure", "receipt"} {
 			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE citizen IN (SELECT id FROM citizen WHERE farewell IS NOT NULL AND deleted_at < $1)`, old); err != nil {
 				return err
 			}
 		}
 		_, err := t.exec(ctx, `UPDATE citizen SET farewell = NULL WHERE farewell IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.citizen = citizen.id)
-			AND NOT EXISTS (SELECT 1 FROM delivery_failure f WHERE f.citizen = citizen.id)`)
+			AND NOT EXISTS (SELECT 1 FROM delivery_failure f WHERE f.citizen = citizen.id)
+			AND NOT EXISTS (SELECT 1 FROM receipt r WHERE r.citizen = citizen.id)`)
 		return err
 	})
 }
@@ -350,7 +367,7 @@ const maxBacklog = 10_000
 // store, counting to 10,000 each.
 func (s *Store) Backlog(ctx context.Context) (waiting, stored int64, err error) {
 	err = errors.Join(
-		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM lane LIMIT $1) AS first`, maxBacklog).Scan(&waiting),
-		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM delivery_failure LIMIT $1) AS first`, maxBacklog).Scan(&stored))
+		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM lane UNION ALL SELECT 1 FROM receipt WHERE stored = 0 LIMIT $1) AS first`, maxBacklog).Scan(&waiting),
+		s.read.QueryRowContext(ctx, `SELECT count(*) FROM (SELECT 1 FROM delivery_failure UNION ALL SELECT 1 FROM receipt WHERE stored = 1 LIMIT $1) AS first`, maxBacklog).Scan(&stored))
 	return waiting, stored, s.classify(err)
 }

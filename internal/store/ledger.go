@@ -21,12 +21,14 @@ type Recorded struct {
 	Transaction consent.Transaction  // with its times
 	Version     int64                // of the citizen's state after it
 	Outcomes    []Outcome            // one for each change
-	Before      []consent.Permission // the effective entries before it
+	Before      []consent.Permission // the entries before it
 	Repeated    bool                 // an earlier request with the same Once recorded it
 }
 
-// Outcome says what became of one change.
+// Outcome says what became of one change: of the transaction, or of the one that it
+// reverts.
 type Outcome struct {
+	Change    consent.Change      // as it was, where it was reverted
 	Effective bool                // whether the change decides the option's state now
 	Current   *consent.Permission // the effective entry, nil where there is none
 }
@@ -35,42 +37,156 @@ type Outcome struct {
 // citizen's state; a citizen named by an unknown reference alone is created.
 func (s *Store) Record(ctx context.Context, application int64, key consent.CitizenKey, transaction consent.Transaction, once Once) (Recorded, error) {
 	var out Recorded
-	err := s.do(ctx, &write{citizen: &citizenWrite{
-		application: application, key: key, create: true,
-		repeated: func(ctx context.Context, t *tx) (done bool, err error) {
-			done, err = once.again(ctx, t, &out)
-			out.Repeated = done
-			return done, err
-		},
-		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
-			if done, err := once.again(ctx, t, &out); done || err != nil {
-				return once.overtaken(err)
+	w := s.recording(application, key, transaction, &out)
+	w.create = true
+	once.guard(w, &out, func() { out.Repeated = true })
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return out, err
+}
+
+// recording is the write of a transaction.
+func (s *Store) recording(application int64, key consent.CitizenKey, transaction consent.Transaction, out *Recorded) *citizenWrite {
+	return &citizenWrite{application: application, key: key, apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
+		p, err := c.profile(s.keys)
+		if err != nil {
+			return err
+		}
+		*out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: transaction}
+		before, err := c.revise(transaction.Client.ID, t.now, onlyPending(transaction), func() error {
+			out.Transaction.Stamp(t.now, c.recordedAt)
+			c.projection.Add(out.Transaction)
+			return c.appendTransaction(out.Transaction)
+		})
+		out.Before, out.Version = before.Permissions, c.version
+		for _, change := range out.Transaction.Changes {
+			o := Outcome{}
+			if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
+				o = Outcome{Effective: e.TransactionID == transaction.ID, Current: &e}
 			}
-			p, err := c.profile(s.keys)
-			if err != nil {
-				return err
-			}
-			out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Before: c.projection.Effective(t.now, false)}
-			if out.Transaction, err = c.appendTransaction(transaction, t.now); err != nil {
-				return err
-			}
-			out.Version = c.version
-			for _, change := range out.Transaction.Changes {
-				o := Outcome{}
-				if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
-					o = Outcome{Effective: e.TransactionID == transaction.TransactionID, Current: &e}
+			out.Outcomes = append(out.Outcomes, o)
+		}
+		return err
+	}}
+}
+
+// onlyPending reports whether a transaction brings nothing but PENDING answers, which
+// are told to nobody unless they are effective (rule 6).
+func onlyPending(t consent.Transaction) bool {
+	return !slices.ContainsFunc(t.Changes, func(c consent.Change) bool { return c.State != consent.Pending })
+}
+
+// Submitted is the outcome of answers to preferences, as it stands in the commit that
+// recorded them.
+type Submitted struct {
+	CitizenID   consent.ID
+	ExternalRef string
+	Submissions []consent.Submission        // with their times, one for each answer
+	Current     []consent.CurrentPreference // of each of these preferences
+}
+
+// Submit appends submissions of one citizen to the ledger, all or none; a citizen named
+// by an unknown reference alone is created.
+func (s *Store) Submit(ctx context.Context, application int64, key consent.CitizenKey, submissions []consent.Submission, once Once) (Submitted, error) {
+	var out Submitted
+	w := s.submission(application, key, submissions, &out)
+	w.create = true
+	once.guard(w, &out, nil)
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return out, err
+}
+
+// submission is the write of submissions.
+func (s *Store) submission(application int64, key consent.CitizenKey, submissions []consent.Submission, out *Submitted) *citizenWrite {
+	return &citizenWrite{application: application, key: key, apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
+		p, err := c.profile(s.keys)
+		if err != nil {
+			return err
+		}
+		*out = Submitted{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Submissions: slices.Clone(submissions)}
+		_, err = c.revise(submissions[0].Client.ID, t.now, false, func() error {
+			for i := range out.Submissions {
+				v := &out.Submissions[i]
+				v.Stamp(t.now, c.recordedAt)
+				c.projection.Answer(*v)
+				if err := c.appendSubmission(*v); err != nil {
+					return err
 				}
-				out.Outcomes = append(out.Outcomes, o)
 			}
-			return once.keep(ctx, t, out)
-		},
-	}})
+			return nil
+		})
+		current := c.projection.Preferences()
+		for i := range out.Submissions {
+			at := slices.IndexFunc(current, func(p consent.CurrentPreference) bool { return p.Preference == out.Submissions[i].Answer.Preference })
+			out.Current = append(out.Current, current[at])
+		}
+		return err
+	}}
+}
+
+// ErrNoTransaction is the answer for a transaction that does not exist, or not for
+// the asker.
+var ErrNoTransaction = consent.Errorf(consent.NotFound, "There is no such transaction.")
+
+// CitizenOfTransaction gives the citizen of a transaction and the id of the
+// application.
+func (s *Store) CitizenOfTransaction(ctx context.Context, id consent.ID) (citizen consent.ID, applicationID string, err error) {
+	var public []byte
+	err = s.read.QueryRowContext(ctx, `SELECT c.public_id, a.public_id FROM ledger l JOIN citizen c ON c.id = l.citizen JOIN application a ON a.id = l.application
+		WHERE l.id = $1 AND l.kind = 'transaction' AND c.deleted_at IS NULL`, id[:]).Scan(&public, &applicationID)
+	copy(citizen[:], public)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = ErrNoTransaction
+	}
+	return citizen, applicationID, s.classify(err)
+}
+
+// Revert appends a reversion, a transaction that names the one it undoes, and folds the
+// citizen's history anew without that one. What it had displaced speaks again.
+func (s *Store) Revert(ctx context.Context, application int64, citizen consent.ID, reversion consent.Transaction, once Once) (Recorded, error) {
+	var out Recorded
+	w := &citizenWrite{application: application, key: consent.CitizenKey{ID: citizen}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+		p, err := c.profile(s.keys)
+		if err != nil {
+			return err
+		}
+		records, err := c.ledger(ctx, t)
+		if err != nil {
+			return err
+		}
+		undone, err := c.revertible(records, reversion.Reverts)
+		if err != nil {
+			return err
+		}
+		out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: reversion}
+		out.Transaction.Changes = []consent.Change{}
+		before, err := c.revise(reversion.Client.ID, t.now, false, func() error {
+			out.Transaction.Stamp(t.now, c.recordedAt)
+			if err := c.appendTransaction(out.Transaction); err != nil {
+				return err
+			}
+			whole, err := c.fold(append(records, c.records[len(c.records)-1]), 0)
+			c.projection = whole
+			return err
+		})
+		out.Before, out.Version = before.Permissions, c.version
+		for _, change := range undone.Changes {
+			o := Outcome{Change: change}
+			if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
+				o.Current = &e
+			}
+			out.Outcomes = append(out.Outcomes, o)
+		}
+		return err
+	}}
+	once.guard(w, &out, func() { out.Repeated = true })
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
 	return out, err
 }
 
 // History reads what State reads, but folded from the whole ledger: its projection
-// has lost nothing that ended or was overruled.
-func (s *Store) History(ctx context.Context, application int64, key consent.CitizenKey) (State, error) {
+// has lost nothing that ended or was overruled. knownAt leaves out what was recorded
+// later; zero leaves out nothing.
+func (s *Store) History(ctx context.Context, application int64, key consent.CitizenKey, knownAt consent.Instant) (State, error) {
 	c, err := s.readCitizen(ctx, application, key)
 	if err != nil {
 		return State{}, err
@@ -83,28 +199,8 @@ func (s *Store) History(ctx context.Context, application int64, key consent.Citi
 	if err != nil {
 		return State{}, s.classify(err)
 	}
-	state.Projection = &consent.Projection{}
-	for i := range records {
-		t, err := records[i].transaction(c)
-		if err != nil {
-			return State{}, err
-		}
-		state.Projection.Add(t)
-	}
-	return state, nil
-}
-
-// ledger reads all records of the citizen, oldest first.
-func (c *citizenRow) ledger(ctx context.Context, q querier) ([]record, error) {
-	return collect(ctx, q, func(r *sql.Rows) (record, error) {
-		var v record
-		var body string
-		var id []byte
-		err := r.Scan(&v.seq, &id, &v.recordedAt, &v.kind, &body, &v.sealed, &v.hash)
-		copy(v.id[:], id)
-		v.body = []byte(body)
-		return v, err
-	}, `SELECT seq, id, recorded_at, kind, body, sealed, hash FROM ledger WHERE citizen = $1 ORDER BY seq`, c.id)
+	state.Projection, err = c.fold(records, knownAt)
+	return state, err
 }
 
 // Passage is one citizen whose state is changed by time alone.
@@ -143,48 +239,49 @@ func (s *Store) PassAll(ctx context.Context, list []Passage) error {
 }
 
 func (s *Store) pass(ctx context.Context, p Passage) error {
-	return s.do(ctx, &write{citizen: &citizenWrite{
+	return s.do(ctx, &write{citizens: []*citizenWrite{{
 		application: p.Application, key: consent.CitizenKey{ID: p.Citizen},
-		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
-			if c.nextChange == 0 || c.nextChange > t.now {
-				return nil
-			}
-			if slices.Equal(c.projection.Effective(c.nextChange-1, true), c.projection.Effective(t.now, true)) {
-				c.projection.Prune(t.now)
-				c.nextChange = c.projection.NextChange(t.now)
-				c.touched = true
-			} else {
-				c.stateChanged(consent.Platform.ID, t.now)
-			}
-			return nil
-		},
-	}})
+		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error { return c.catchUp(t.now) },
+	}}})
 }
 
-// TransactionFilter says which transactions to list. The bounds are on
-// recordedAt: since is inclusive, before exclusive, zero is open.
-type TransactionFilter struct {
+// RecordFilter says which records to list. The bounds are on recordedAt: since is
+// inclusive, before exclusive, zero is open.
+type RecordFilter struct {
 	Citizen       *consent.CitizenKey // nil: of every citizen
 	Since, Before consent.Instant
+	After         RecordPlace // the list goes on after it
 	Limit, Offset int
 	Total         bool // count them all, too
 }
 
-// ListedTransaction is a transaction with the citizen it belongs to. The
-// reference and the attribution are empty after an erasure.
-type ListedTransaction struct {
-	CitizenID   consent.ID
-	ExternalRef string
-	consent.Transaction
+// RecordPlace is a place in a list of records. The zero RecordPlace is before the
+// first.
+type RecordPlace struct {
+	RecordedAt consent.Instant
+	ID         consent.ID
 }
 
-// Transactions lists transactions of an application in ascending order of
-// recordedAt and id, and how many there are in all where the filter asks for it.
-func (s *Store) Transactions(ctx context.Context, application int64, f TransactionFilter) ([]ListedTransaction, int64, error) {
-	where, args := []string{"l.application = $1", "l.kind = 'transaction'"}, []any{application}
-	add := func(condition string, arg any) {
-		args = append(args, arg)
-		where = append(where, fmt.Sprintf(condition, len(args)))
+// Transactions lists transactions of an application in ascending order of recordedAt
+// and id, and how many there are in all where the filter asks for it.
+func (s *Store) Transactions(ctx context.Context, application int64, f RecordFilter) ([]Entry, int64, error) {
+	return s.records(ctx, application, recordTransaction, f)
+}
+
+// Submissions lists submissions as Transactions lists transactions.
+func (s *Store) Submissions(ctx context.Context, application int64, f RecordFilter) ([]Entry, int64, error) {
+	return s.records(ctx, application, recordSubmission, f)
+}
+
+func (s *Store) records(ctx context.Context, application int64, kind string, f RecordFilter) ([]Entry, int64, error) {
+	where, args := []string{"l.application = $1", "l.kind = $2"}, []any{application, kind}
+	add := func(condition string, values ...any) {
+		places := make([]any, len(values))
+		for i, v := range values {
+			args = append(args, v)
+			places[i] = len(args)
+		}
+		where = append(where, fmt.Sprintf(condition, places...))
 	}
 	if f.Citizen != nil {
 		c, err := s.readCitizen(ctx, application, *f.Citizen)
@@ -199,67 +296,68 @@ func (s *Store) Transactions(ctx context.Context, application int64, f Transacti
 	if f.Before != 0 {
 		add("l.recorded_at < $%d", f.Before)
 	}
-	condition := strings.Join(where, " AND ")
 	var total int64
 	if f.Total {
-		if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM ledger l WHERE `+condition, args...).Scan(&total); err != nil {
+		if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM ledger l WHERE `+strings.Join(where, " AND "), args...).Scan(&total); err != nil {
 			return nil, 0, s.classify(err)
 		}
 	}
-	type row struct {
-		record
-		citizen citizenRow
+	if f.After != (RecordPlace{}) {
+		add("(l.recorded_at, l.id) > ($%d, $%d)", f.After.RecordedAt, f.After.ID[:])
 	}
-	rows, err := collect(ctx, s.read, func(r *sql.Rows) (row, error) {
-		var v row
+	n := len(args)
+	list, err := collect(ctx, s.read, func(r *sql.Rows) (Entry, error) {
+		v := record{kind: kind}
+		var c citizenRow
 		var body string
 		var id, citizen []byte
-		err := r.Scan(&id, &v.recordedAt, &body, &v.sealed, &citizen, &v.citizen.details, &v.citizen.wrapped)
+		if err := r.Scan(&v.seq, &id, &v.recordedAt, &body, &v.sealed, &v.hash, &citizen, &c.details, &c.wrapped); err != nil {
+			return Entry{}, err
+		}
 		copy(v.id[:], id)
-		copy(v.citizen.publicID[:], citizen)
+		copy(c.publicID[:], citizen)
 		v.body = []byte(body)
-		return v, err
-	}, fmt.Sprintf(`SELECT l.id, l.recorded_at, l.body, l.sealed, c.public_id, c.details, k.wrapped
+		return s.openRecord(&v, &c)
+	}, fmt.Sprintf(`SELECT l.seq, l.id, l.recorded_at, l.body, l.sealed, l.hash, c.public_id, c.details, k.wrapped
 		FROM ledger l JOIN citizen c ON c.id = l.citizen LEFT JOIN citizen_key k ON k.citizen = l.citizen
-		WHERE %s ORDER BY l.recorded_at, l.id LIMIT $%d OFFSET $%d`, condition, len(args)+1, len(args)+2),
-		append(args, f.Limit, f.Offset)...)
+		WHERE %s ORDER BY l.recorded_at, l.id LIMIT $%d OFFSET $%d`, strings.Join(where, " AND "), n+1, n+2), append(args, f.Limit, f.Offset)...)
+	return list, total, s.classify(err)
+}
+
+// openRecord opens a record with what is left of its citizen.
+func (s *Store) openRecord(v *record, c *citizenRow) (Entry, error) {
+	ref := ""
+	if c.wrapped != nil {
+		p, err := c.profile(s.keys)
+		if err != nil {
+			return Entry{}, err
+		}
+		ref = p.ExternalRef
+	}
+	e, err := v.entry(c)
+	e.ExternalRef = ref
+	return e, err
+}
+
+// Chain lists the records of one citizen in the order in which they were recorded,
+// after a place in the chain, and how many there are.
+func (s *Store) Chain(ctx context.Context, application int64, key consent.CitizenKey, after int64, limit int) ([]Entry, int64, error) {
+	c, err := s.readCitizen(ctx, application, key)
+	if err != nil {
+		return nil, 0, err
+	}
+	records, err := collect(ctx, s.read, scanRecord,
+		`SELECT seq, id, recorded_at, kind, body, sealed, hash FROM ledger WHERE citizen = $1 AND seq > $2 ORDER BY seq LIMIT $3`, c.id, after, limit)
 	if err != nil {
 		return nil, 0, s.classify(err)
 	}
-	list := make([]ListedTransaction, len(rows))
-	for i := range rows {
-		r := &rows[i]
-		list[i].CitizenID = r.citizen.publicID
-		if r.citizen.wrapped != nil {
-			p, err := r.citizen.profile(s.keys)
-			if err != nil {
-				return nil, 0, err
-			}
-			list[i].ExternalRef = p.ExternalRef
-		}
-		if list[i].Transaction, err = r.transaction(&r.citizen); err != nil {
+	list := make([]Entry, len(records))
+	for i := range records {
+		if list[i], err = s.openRecord(&records[i], c); err != nil {
 			return nil, 0, err
 		}
 	}
-	return list, total, nil
-}
-
-// transaction reads the record; after an erasure the attribution stays empty.
-func (r *record) transaction(c *citizenRow) (consent.Transaction, error) {
-	var t consent.Transaction
-	if err := json.Unmarshal(r.body, &t); err != nil {
-		return t, fmt.Errorf("record %s: %w", r.id, err)
-	}
-	if len(r.sealed) > 0 && c.key != nil {
-		plain, err := c.key.Open(c.context("record"), r.sealed)
-		if err != nil {
-			return t, fmt.Errorf("record %s: %w", r.id, err)
-		}
-		if err := json.Unmarshal(plain, &t.Attribution); err != nil {
-			return t, fmt.Errorf("record %s: %w", r.id, err)
-		}
-	}
-	return t, nil
+	return list, c.seq, nil
 }
 
 // Finding is something that Check found to be wrong with one citizen.
@@ -316,7 +414,6 @@ func (s *Store) checkCitizen(ctx context.Context, id int64, found func(Finding))
 	if err != nil {
 		return 0, err
 	}
-	rebuilt := &consent.Projection{}
 	before, last := genesis, consent.Instant(0)
 	for i := range records {
 		r := &records[i]
@@ -332,12 +429,11 @@ func (s *Store) checkCitizen(ctx context.Context, id int64, found func(Finding))
 			problem("record %d (%s) is not later than the one before it", r.seq, r.id)
 		}
 		before, last = r.hash, r.recordedAt
-		transaction, err := r.transaction(c)
-		if err != nil {
-			problem("%v", err)
-			return int64(len(records)), nil
-		}
-		rebuilt.Add(transaction)
+	}
+	rebuilt, err := c.fold(records, 0)
+	if err != nil {
+		problem("%v", err)
+		return int64(len(records)), nil
 	}
 	if c.seq != int64(len(records)) || !bytes.Equal(c.hash, before) || c.recordedAt != last {
 		problem("the head of the chain does not fit its last record")

@@ -56,6 +56,16 @@ func (postgres) lockMigrations(ctx context.Context, db *sql.DB) (func(), error) 
 	}, nil
 }
 
+// afterMigration notices a database that was copied to another server, whose count of
+// transactions is behind the positions in the feed: it goes on after them.
+func (postgres) afterMigration(ctx context.Context, db *sql.DB) error {
+	_, err := db.ExecContext(ctx, `UPDATE feed SET origin = last.position - pg_current_xact_id()::text::bigint + 1
+		FROM (SELECT max(h.position) AS position FROM application a
+			CROSS JOIN LATERAL (SELECT position FROM change WHERE application = a.id ORDER BY position DESC LIMIT 1) h) last
+		WHERE last.position > feed.origin + pg_current_xact_id()::text::bigint`)
+	return err
+}
+
 func (postgres) kind(err error) consent.Kind {
 	var e *pgconn.PgError
 	var dial *pgconn.ConnectError
@@ -209,12 +219,15 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 		lID, lSealed, lHash               [][]byte
 		lKind, lBody                      []string
 
-		citizen, seq, at, version []int64
-		hash, projection          [][]byte
-		by                        []string
-		next                      []*int64
+		citizen, seq, at, version, changed []int64
+		hash, projection                   [][]byte
+		by                                 []string
+		next                               []*int64
 
-		aCitizen, aVersion, aApplication []int64
+		aCitizen, aVersion, aApplication, aNews                 []int64
+		hCitizen, hApplication, hVersion, hChangedAt, hPrevious []int64
+		hEvent, hBy                                             []string
+		hBody                                                   [][]byte
 	)
 	for _, c := range rows {
 		for _, r := range c.records {
@@ -229,9 +242,14 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 			v := int64(c.nextChange)
 			n = &v
 		}
-		next = append(next, n)
-		if c.announce {
-			aCitizen, aVersion, aApplication = append(aCitizen, c.id), append(aVersion, c.version), append(aApplication, c.application)
+		next, changed = append(next, n), append(changed, int64(c.changedAt))
+		if c.news() > 0 {
+			aCitizen, aVersion, aApplication, aNews = append(aCitizen, c.id), append(aVersion, c.version), append(aApplication, c.application), append(aNews, c.news())
+		}
+		for _, h := range c.changes {
+			hCitizen, hApplication, hVersion = append(hCitizen, c.id), append(hApplication, c.application), append(hVersion, h.version)
+			hChangedAt, hPrevious = append(hChangedAt, int64(h.changedAt)), append(hPrevious, int64(h.previous))
+			hEvent, hBy, hBody = append(hEvent, string(h.event)), append(hBy, h.changedBy), append(hBody, h.sealed)
 		}
 	}
 	if len(lCitizen) > 0 {
@@ -242,24 +260,52 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 		}
 	}
 	if _, err := t.exec(ctx, `UPDATE citizen_state s SET seq = n.seq, hash = n.hash, recorded_at = n.recorded_at, version = n.version,
-			changed_by = n.changed_by, projection = n.projection, next_change_at = n.next_change_at
-		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::bigint[])
-			n (citizen, seq, hash, recorded_at, version, changed_by, projection, next_change_at)
-		WHERE s.citizen = n.citizen`, citizen, seq, hash, at, version, by, projection, next); err != nil {
+			changed_by = n.changed_by, projection = n.projection, next_change_at = n.next_change_at, changed_at = n.changed_at,
+			position = CASE WHEN n.changed_at = s.changed_at THEN s.position ELSE greatest(s.position, `+position+`) END
+		FROM unnest($1::bigint[], $2::bigint[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[], $7::bytea[], $8::bigint[], $9::bigint[])
+			n (citizen, seq, hash, recorded_at, version, changed_by, projection, next_change_at, changed_at)
+		WHERE s.citizen = n.citizen`, citizen, seq, hash, at, version, by, projection, next, changed); err != nil {
 		return err
 	}
 	if len(aCitizen) == 0 {
 		return nil
 	}
+	if len(hCitizen) > 0 {
+		// The numbers of the changes rise in the order of the list.
+		if _, err := t.exec(ctx, `WITH made AS (
+				INSERT INTO change (position, citizen, application, version, changed_at, previous, event, changed_by, body)
+				SELECT s.position, n.citizen, n.application, n.version, n.changed_at, n.previous, n.event, n.changed_by, n.body
+				FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bytea[])
+					WITH ORDINALITY n (citizen, application, version, changed_at, previous, event, changed_by, body, place)
+				JOIN citizen_state s ON s.citizen = n.citizen ORDER BY n.place
+				RETURNING id, citizen, application)
+			INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
+			SELECT s.id, m.citizen, m.id, m.citizen % $9, $10, 0, $10, 0, ''
+			FROM made m JOIN subscription s ON s.application = m.application AND s.status = 'active' AND s.update_type = 'consent-receipts'`,
+			hCitizen, hApplication, hVersion, hChangedAt, hPrevious, hEvent, hBy, hBody, shards, t.now); err != nil {
+			return err
+		}
+	}
 	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
-		SELECT s.id, a.citizen, a.citizen % $4, a.version, 1, $5, 0, $5
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) a (citizen, version, application)
+		SELECT s.id, a.citizen, a.citizen % $5, a.version, a.news, $6, 0, $6
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) a (citizen, version, application, news)
 		JOIN subscription s ON s.application = a.application AND s.status = 'active' AND s.update_type = 'effective-permission'
-		ORDER BY a.citizen, s.id`+onSameLane, aCitizen, aVersion, aApplication, shards, t.now); err != nil {
+		ORDER BY a.citizen, s.id`+onSameLane, aCitizen, aVersion, aApplication, aNews, shards, t.now); err != nil {
 		return err
 	}
 	_, err := t.exec(ctx, supersedeFailures+` = ANY ($1::bigint[])`, aCitizen)
 	return err
+}
+
+// position is the place in the feed of what this transaction writes. A citizen's changes
+// keep their order: one that had to wait for another transaction takes at least its
+// position.
+const position = `(SELECT origin FROM feed) + pg_current_xact_id()::text::bigint`
+
+// horizon: what transactions have written that began after the oldest one still
+// running may be overtaken by that one.
+func (postgres) horizon() string {
+	return `(SELECT origin FROM feed) + pg_snapshot_xmin(pg_current_snapshot())::text::bigint`
 }
 
 func (postgres) alone() bool { return false }
@@ -272,9 +318,22 @@ func (postgres) settleDelivered(ctx context.Context, t *tx, list []Settlement) e
 	if len(list) == 0 {
 		return nil
 	}
-	citizens, subscriptions, versions := make([]int64, len(list)), make([]int64, len(list)), make([]int64, len(list))
-	for i, v := range list {
-		citizens[i], subscriptions[i], versions[i] = v.Lane.Citizen, v.Lane.Subscription, v.Rendered
+	var citizens, subscriptions, versions, rCitizens, rSubscriptions, rChanges []int64
+	for _, v := range list {
+		if l := v.Lane; l.Change != 0 {
+			rCitizens, rSubscriptions, rChanges = append(rCitizens, l.Citizen), append(rSubscriptions, l.Subscription), append(rChanges, l.Change)
+		} else {
+			citizens, subscriptions, versions = append(citizens, l.Citizen), append(subscriptions, l.Subscription), append(versions, v.Rendered)
+		}
+	}
+	if len(rCitizens) > 0 {
+		if _, err := t.exec(ctx, `DELETE FROM receipt x USING unnest($1::bigint[], $2::bigint[], $3::bigint[]) d (citizen, subscription, change)
+			WHERE x.citizen = d.citizen AND x.subscription = d.subscription AND x.change = d.change`, rCitizens, rSubscriptions, rChanges); err != nil {
+			return err
+		}
+	}
+	if len(citizens) == 0 {
+		return nil
 	}
 	const done = ` unnest($1::bigint[], $2::bigint[], $3::bigint[]) d (citizen, subscription, version)
 		WHERE x.citizen = d.citizen AND x.subscription = d.subscription AND x.version `

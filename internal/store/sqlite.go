@@ -77,6 +77,8 @@ func (sqlite) snapshot() sql.IsolationLevel { return sql.LevelDefault }
 // comes second then finds the schema up to date.
 func (sqlite) lockMigrations(context.Context, *sql.DB) (func(), error) { return func() {}, nil }
 
+func (sqlite) afterMigration(context.Context, *sql.DB) error { return nil }
+
 func (sqlite) kind(err error) consent.Kind {
 	var e *driver.Error
 	if !errors.As(err, &e) {
@@ -175,7 +177,7 @@ func (sqlite) create(ctx context.Context, t *tx, rows []*citizenRow) ([]bool, er
 	return created, nil
 }
 
-func (sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
+func (d sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 	for _, c := range rows {
 		for _, r := range c.records {
 			if _, err := t.exec(ctx, `INSERT INTO ledger (citizen, seq, application, id, recorded_at, kind, body, sealed, hash)
@@ -184,35 +186,57 @@ func (sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 				return err
 			}
 		}
-		if _, err := t.exec(ctx, `UPDATE citizen_state SET seq = $2, hash = $3, recorded_at = $4, version = $5, changed_by = $6, projection = $7, next_change_at = $8
-			WHERE citizen = $1`, c.id, c.seq, c.hash, c.recordedAt, c.version, c.changedBy, c.sealed, orNull(c.nextChange)); err != nil {
+		if _, err := t.exec(ctx, `UPDATE citizen_state SET seq = $2, hash = $3, recorded_at = $4, version = $5, changed_by = $6, projection = $7, next_change_at = $8, changed_at = $9
+			WHERE citizen = $1`, c.id, c.seq, c.hash, c.recordedAt, c.version, c.changedBy, c.sealed, orNull(c.nextChange), c.changedAt); err != nil {
 			return err
 		}
-		if !c.announce {
-			continue
-		}
-		if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
-			SELECT id, $1, $1 % $2, $3, 1, $4, 0, $4 FROM subscription
-			WHERE application = $5 AND status = 'active' AND update_type = 'effective-permission'`+onSameLane,
-			c.id, shards, c.version, t.now, c.application); err != nil {
-			return err
-		}
-		if _, err := t.exec(ctx, supersedeFailures+` = $1`, c.id); err != nil {
+		if err := d.tell(ctx, t, c); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// tell writes the changes of a citizen and what must be delivered of them.
+func (sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
+	if c.news() == 0 {
+		return nil
+	}
+	for _, h := range c.changes {
+		var number int64
+		if err := t.row(ctx, `INSERT INTO change (citizen, application, version, changed_at, previous, event, changed_by, body)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) RETURNING id`,
+			c.id, c.application, h.version, h.changedAt, h.previous, string(h.event), h.changedBy, h.sealed).Scan(&number); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
+			SELECT id, $1, $2, $1 % $3, $4, 0, $4, 0, '' FROM subscription WHERE application = $5 AND status = 'active' AND update_type = 'consent-receipts'`,
+			c.id, number, shards, t.now, c.application); err != nil {
+			return err
+		}
+	}
+	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
+		SELECT id, $1, $1 % $2, $3, $4, $5, 0, $5 FROM subscription
+		WHERE application = $6 AND status = 'active' AND update_type = 'effective-permission'`+onSameLane,
+		c.id, shards, c.version, c.news(), t.now, c.application); err != nil {
+		return err
+	}
+	_, err := t.exec(ctx, supersedeFailures+` = $1`, c.id)
+	return err
+}
+
 // onSameLane joins a new change to a lane that waits already: the newest state
 // counts, at once and with quick attempts of its own.
 const onSameLane = ` ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version,
-	changes = lane.changes + 1, attempts = 0, due_at = excluded.due_at`
+	changes = lane.changes + excluded.changes, attempts = 0, due_at = excluded.due_at`
 
 // supersedeFailures drops from the failures store what a newer full state, which
 // now waits in a lane, makes stale.
 const supersedeFailures = `DELETE FROM delivery_failure WHERE EXISTS (SELECT 1 FROM lane l
 	WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen`
+
+// horizon: what one writer has committed is visible, and nothing comes before it.
+func (sqlite) horizon() string { return "1" }
 
 func (sqlite) alone() bool { return true }
 
@@ -221,13 +245,20 @@ func (sqlite) clock(context.Context, *tx) (consent.Instant, error) { return now(
 // Both take the lane of a citizen and subscription and the version delivered. A
 // lane that stays is one change, the newest; it counts from then.
 const (
-	endLane   = `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3`
-	keepLane  = `UPDATE lane SET changes = 1, changed_at = due_at, attempts = 0 WHERE citizen = $1 AND subscription = $2 AND version > $3`
-	endStored = `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2 AND version <= $3`
+	endLane    = `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3`
+	keepLane   = `UPDATE lane SET changes = 1, changed_at = due_at, attempts = 0 WHERE citizen = $1 AND subscription = $2 AND version > $3`
+	endStored  = `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2 AND version <= $3`
+	endReceipt = `DELETE FROM receipt WHERE citizen = $1 AND subscription = $2 AND change = $3`
 )
 
 func (sqlite) settleDelivered(ctx context.Context, t *tx, list []Settlement) error {
 	for _, v := range list {
+		if v.Lane.Change != 0 {
+			if _, err := t.exec(ctx, endReceipt, v.Lane.Citizen, v.Lane.Subscription, v.Lane.Change); err != nil {
+				return err
+			}
+			continue
+		}
 		r, err := t.exec(ctx, endLane, v.Lane.Citizen, v.Lane.Subscription, v.Rendered)
 		if err != nil {
 			return err

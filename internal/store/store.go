@@ -131,6 +131,9 @@ func (s *Store) prepare(ctx context.Context) error {
 	if _, err := g.Up(ctx); err != nil {
 		return fmt.Errorf("bringing the schema up to date: %w", err)
 	}
+	if err := s.dialect.afterMigration(ctx, s.write); err != nil {
+		return s.classify(err)
+	}
 	fresh := s.keys.Wrap("index key", seal.NewKey())
 	if _, err := s.write.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('index key', $1) ON CONFLICT DO NOTHING`, fresh); err != nil {
 		return s.classify(err)
@@ -181,8 +184,7 @@ func now() consent.Instant { return consent.At(time.Now()) }
 // classify gives errors of the database a kind: what cannot be reached is
 // Unavailable, a full disk is Full, the rest stays as it is, which means Internal.
 func (s *Store) classify(err error) error {
-	var ours *consent.Error
-	if err == nil || errors.As(err, &ours) {
+	if err == nil || isRefusal(err) {
 		return err
 	}
 	switch kind := s.dialect.kind(err); kind {

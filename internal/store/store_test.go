@@ -50,7 +50,7 @@ func states(t *testing.T, st *store.Store, application int64, key consent.Citize
 		t.Fatal(err)
 	}
 	m := map[string]consent.State{}
-	for _, p := range s.Projection.Effective(consent.At(time.Now()), true) {
+	for _, p := range s.Projection.FullState(consent.At(time.Now())).Permissions {
 		m[p.OptionID] = p.State
 	}
 	return m
@@ -78,8 +78,8 @@ func TestRecordIsReadBack(t *testing.T) {
 		if got := states(t, st, app, ref("CUST-1")); got["newsletter-email"] != consent.Denied {
 			t.Fatalf("after a refusal: %v", got)
 		}
-		list, total, err := st.Transactions(ctx, app, store.TransactionFilter{Limit: 10, Total: true})
-		if err != nil || total != 2 || len(list) != 2 || list[0].TransactionID != first.Transaction.TransactionID || list[0].ExternalRef != "CUST-1" {
+		list, total, err := st.Transactions(ctx, app, store.RecordFilter{Limit: 10, Total: true})
+		if err != nil || total != 2 || len(list) != 2 || list[0].Transaction.ID != first.Transaction.ID || list[0].ExternalRef != "CUST-1" {
 			t.Fatalf("listed %+v (%d), %v", list, total, err)
 		}
 		if f := check(t, st); len(f) > 0 {
@@ -115,18 +115,18 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 		for err := range errs {
 			t.Fatal(err)
 		}
-		_, total, err := st.Transactions(ctx, app, store.TransactionFilter{Limit: 1, Total: true})
+		_, total, err := st.Transactions(ctx, app, store.RecordFilter{Limit: 1, Total: true})
 		if err != nil || total != writers*each {
 			t.Fatalf("%d transactions of %d, %v", total, writers*each, err)
 		}
 		for c := range citizens {
 			key := ref(fmt.Sprintf("CUST-%d", c))
-			list, _, err := st.Transactions(ctx, app, store.TransactionFilter{Citizen: &key, Limit: 500})
+			list, _, err := st.Transactions(ctx, app, store.RecordFilter{Citizen: &key, Limit: 500})
 			if err != nil {
 				t.Fatal(err)
 			}
 			for i := 1; i < len(list); i++ {
-				if list[i].RecordedAt <= list[i-1].RecordedAt {
+				if list[i].Transaction.RecordedAt <= list[i-1].Transaction.RecordedAt {
 					t.Fatalf("records %d and %d of %v do not rise", i-1, i, key)
 				}
 			}
@@ -197,8 +197,8 @@ func TestErasure(t *testing.T) {
 		if err := st.EraseCitizen(ctx, app, key, "test"); consent.KindOf(err) != consent.NotFound {
 			t.Fatalf("erased twice: %v", err)
 		}
-		list, _, err := st.Transactions(ctx, app, store.TransactionFilter{Limit: 10})
-		if err != nil || len(list) != 1 || list[0].ExternalRef != "" || list[0].Attribution != (consent.Attribution{}) || list[0].Changes[0].State != consent.Granted {
+		list, _, err := st.Transactions(ctx, app, store.RecordFilter{Limit: 10})
+		if err != nil || len(list) != 1 || list[0].ExternalRef != "" || list[0].Transaction.Attribution != (consent.Attribution{}) || list[0].Transaction.Changes[0].State != consent.Granted {
 			t.Fatalf("the history after the erasure: %+v, %v", list, err)
 		}
 		if f := check(t, st); len(f) > 0 {

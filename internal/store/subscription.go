@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -11,7 +12,7 @@ import (
 )
 
 const subscriptionColumns = `s.id, s.public_id, s.application, a.public_id, s.name, s.url, s.update_type, s.status, s.auth_type,
-	s.token_location, s.token_name, s.refresh_url, s.client_id, s.secrets, s.created_at, s.updated_at`
+	s.token_location, s.token_name, s.refresh_url, s.client_id, s.secrets, s.created_at, s.updated_at, s.paused_at`
 
 const subscriptionTables = `subscription s JOIN application a ON a.id = s.application`
 
@@ -24,12 +25,14 @@ type Registered struct {
 func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
 	var v Registered
 	var id, secrets []byte
+	var paused sql.NullInt64
 	err := r.Scan(&v.Number, &id, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
-		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &secrets, &v.CreatedAt, &v.UpdatedAt)
+		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &secrets, &v.CreatedAt, &v.UpdatedAt, &paused)
 	if err != nil {
 		return v, err
 	}
 	copy(v.ID[:], id)
+	v.PausedAt = consent.Instant(paused.Int64)
 	plain, err := s.keys.Open("subscription "+v.ID.String(), secrets)
 	if err != nil {
 		return v, fmt.Errorf("secrets of subscription %s: %w", v.ID, err)
@@ -54,14 +57,15 @@ func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, 
 			return err
 		}
 		v.CreatedAt, v.UpdatedAt = t.now, t.now
+		notePause(&v, t.now)
 		secrets, err := s.sealSecrets(v)
 		if err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, `INSERT INTO subscription (public_id, application, name, url, update_type, status, auth_type, token_location, token_name,
-				refresh_url, client_id, secrets, created_at, updated_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13)`,
+				refresh_url, client_id, secrets, created_at, updated_at, paused_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)`,
 			v.ID[:], v.Application, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
-			v.RefreshURL, v.ClientID, secrets, t.now); err != nil {
+			v.RefreshURL, v.ClientID, secrets, t.now, orNull(v.PausedAt)); err != nil {
 			return err
 		}
 		if err := once.keep(ctx, t, v); err != nil {
@@ -71,6 +75,24 @@ func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, 
 		return t.audit(ctx, v.Application, actor, "subscription.create", v.ID.String())
 	})
 	return v, err
+}
+
+// notePause keeps when the present pause began.
+func notePause(v *consent.Subscription, now consent.Instant) {
+	switch {
+	case v.Status != consent.Paused:
+		v.PausedAt, v.Missed = 0, 0
+	case v.PausedAt == 0:
+		v.PausedAt = now
+	}
+}
+
+// countMissed counts the changes made while the subscription has been paused.
+func (s *Store) countMissed(ctx context.Context, q querier, v *consent.Subscription) error {
+	if v.PausedAt == 0 {
+		return nil
+	}
+	return q.QueryRowContext(ctx, `SELECT count(*) FROM change WHERE application = $1 AND changed_at > $2`, v.Application, v.PausedAt).Scan(&v.Missed)
 }
 
 var errNoSubscription = consent.Errorf(consent.NotFound, "There is no such subscription.")
@@ -91,17 +113,21 @@ func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id
 			return err
 		}
 		v.UpdatedAt = t.now
+		notePause(&v.Subscription, t.now)
 		secrets, err := s.sealSecrets(v.Subscription)
 		if err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, `UPDATE subscription SET name = $2, url = $3, update_type = $4, status = $5, auth_type = $6, token_location = $7, token_name = $8,
-				refresh_url = $9, client_id = $10, secrets = $11, updated_at = $12 WHERE id = $1`,
+				refresh_url = $9, client_id = $10, secrets = $11, updated_at = $12, paused_at = $13 WHERE id = $1`,
 			v.Number, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
-			v.RefreshURL, v.ClientID, secrets, t.now); err != nil {
+			v.RefreshURL, v.ClientID, secrets, t.now, orNull(v.PausedAt)); err != nil {
 			return err
 		}
 		t.rings |= bellAll // a resumed subscription has something to deliver
+		if err := s.countMissed(ctx, t, &v.Subscription); err != nil {
+			return err
+		}
 		out = v.Subscription
 		return t.audit(ctx, v.Application, actor, "subscription.change", v.ID.String())
 	})
@@ -117,7 +143,7 @@ func (s *Store) DeleteSubscription(ctx context.Context, applications []int64, id
 			return err
 		}
 		var ended int64
-		for _, q := range []string{`DELETE FROM lane WHERE subscription = $1`, `DELETE FROM delivery_failure WHERE subscription = $1`} {
+		for _, q := range []string{`DELETE FROM lane WHERE subscription = $1`, `DELETE FROM delivery_failure WHERE subscription = $1`, `DELETE FROM receipt WHERE subscription = $1`} {
 			n, err := changed(ctx, t, q, v.Number)
 			if err != nil {
 				return err
@@ -135,6 +161,9 @@ func (s *Store) DeleteSubscription(ctx context.Context, applications []int64, id
 // Subscription reads one subscription of one of the applications.
 func (s *Store) Subscription(ctx context.Context, applications []int64, id consent.ID) (consent.Subscription, error) {
 	v, err := s.findSubscription(ctx, s.read, applications, id)
+	if err == nil {
+		err = s.countMissed(ctx, s.read, &v.Subscription)
+	}
 	return v.Subscription, s.classify(err)
 }
 
@@ -158,12 +187,13 @@ type SubscriptionFilter struct {
 	Applications  []int64
 	Status        consent.SubscriptionStatus // empty: any
 	UpdateType    consent.UpdateType         // empty: any
+	After         int64                      // the list goes on after the subscription of this number
 	Limit, Offset int
 }
 
 // Subscriptions lists subscriptions in the order in which they were created, and
 // how many there are in all.
-func (s *Store) Subscriptions(ctx context.Context, f SubscriptionFilter) ([]consent.Subscription, int64, error) {
+func (s *Store) Subscriptions(ctx context.Context, f SubscriptionFilter) ([]Registered, int64, error) {
 	marks, args := make([]string, len(f.Applications)), make([]any, len(f.Applications))
 	for i, a := range f.Applications {
 		marks[i], args[i] = fmt.Sprintf("$%d", i+1), a
@@ -181,11 +211,11 @@ func (s *Store) Subscriptions(ctx context.Context, f SubscriptionFilter) ([]cons
 	if err := s.read.QueryRowContext(ctx, `SELECT count(*) FROM subscription s WHERE `+where, args...).Scan(&total); err != nil {
 		return nil, 0, s.classify(err)
 	}
-	found, err := collect(ctx, s.read, s.scanSubscription, fmt.Sprintf(`SELECT %s FROM %s WHERE %s ORDER BY s.id LIMIT $%d OFFSET $%d`,
-		subscriptionColumns, subscriptionTables, where, len(args)+1, len(args)+2), append(args, f.Limit, f.Offset)...)
-	list := make([]consent.Subscription, len(found))
-	for i, v := range found {
-		list[i] = v.Subscription
+	args = append(args, f.After, f.Limit, f.Offset)
+	list, err := collect(ctx, s.read, s.scanSubscription, fmt.Sprintf(`SELECT %s FROM %s WHERE %s AND s.id > $%d ORDER BY s.id LIMIT $%d OFFSET $%d`,
+		subscriptionColumns, subscriptionTables, where, len(args)-2, len(args)-1, len(args)), args...)
+	for i := range list {
+		err = errors.Join(err, s.countMissed(ctx, s.read, &list[i].Subscription))
 	}
 	return list, total, s.classify(err)
 }

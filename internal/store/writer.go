@@ -13,11 +13,38 @@ import (
 // maxGroup is how many writes one commit carries at most.
 const maxGroup = 150
 
-// write is one request to change something, waiting for its commit.
+// write is one request to change something, waiting for its commit: of citizens, of
+// something else, or first of these and then of that. All of it happens or nothing.
 type write struct {
-	citizen *citizenWrite                          // either this
-	run     func(ctx context.Context, t *tx) error // or that
-	done    chan error                             // buffered: the writer never waits for the caller
+	citizens []*citizenWrite
+	run      func(ctx context.Context, t *tx) error
+	done     chan error // buffered: the writer never waits for the caller
+}
+
+// refusal gives why the writes of citizens were refused, nil where none was.
+func (w *write) refusal() error {
+	var all consent.Faults
+	kind, said := consent.Invalid, ""
+	for _, c := range w.citizens {
+		var refused *consent.Error
+		switch {
+		case c.err == nil:
+			continue
+		case c.at == "" || !errors.As(c.err, &refused):
+			return c.err
+		}
+		kind, said = refused.Kind, refused.Message
+		for _, f := range refused.Fields {
+			all.Add(c.at+"."+f.Location, "%s", f.Message)
+		}
+		if refused.Fields == nil {
+			all.Add(c.at, "%s", refused.Message)
+		}
+	}
+	if all == nil {
+		return nil
+	}
+	return &consent.Error{Kind: kind, Message: said, Fields: all}
 }
 
 // tx is the database transaction of one group of writes.
@@ -188,11 +215,8 @@ func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error
 	t.now, t.rings = now(), 0
 	errs = make([]error, len(group))
 	var citizens []*citizenWrite
-	for i, w := range group {
-		if w.citizen != nil {
-			w.citizen.err = &errs[i]
-			citizens = append(citizens, w.citizen)
-		}
+	for _, w := range group {
+		citizens = append(citizens, w.citizens...)
 	}
 	if len(citizens) > 0 {
 		if err := s.applyToCitizens(ctx, t, citizens); err != nil {
@@ -200,25 +224,27 @@ func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error
 		}
 	}
 	for i, w := range group {
-		if w.run != nil {
-			if err := w.run(ctx, t); err != nil {
-				var refused *consent.Error
-				if !errors.As(err, &refused) {
-					return nil, err
-				}
-				if len(group) > 1 {
-					return nil, err // may have changed something: replay each alone
-				}
-				errs[i] = err
-				return errs, s.rollback(ctx, t)
-			}
+		if errs[i] = w.refusal(); errs[i] == nil && w.run != nil {
+			errs[i] = w.run(ctx, t)
 		}
+		switch {
+		case errs[i] == nil || w.run == nil && len(w.citizens) == 1: // which refused before it changed anything
+			continue
+		case !isRefusal(errs[i]) || len(group) > 1:
+			return nil, errs[i] // may have changed something: replay each alone
+		}
+		return errs, s.rollback(ctx, t)
 	}
 	if _, err := t.ExecContext(ctx, "COMMIT"); err != nil {
 		return nil, fmt.Errorf("commit: %w", err)
 	}
 	s.doorbells.ring(t.rings)
 	return errs, nil
+}
+
+func isRefusal(err error) bool {
+	var refused *consent.Error
+	return errors.As(err, &refused)
 }
 
 // rollback undoes a transaction whose only write was refused.

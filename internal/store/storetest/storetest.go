@@ -68,6 +68,9 @@ options:
   - {id: newsletter-sms, party: northwind, purpose: newsletter, channel: sms, justifications: [{basis: consent}]}
   - {id: research-email, party: northwind, purpose: research, channel: email, justifications: [{basis: legitimate-interest}, {basis: consent}]}
 optionGroups: [{id: all-email, name: Everything by e-mail, options: [newsletter-email, research-email]}]
+preferences:
+  - {reference: interests, kind: multi-choice, label: {en: Interests, de: Interessen}, choices: [{reference: jazz, label: {en: Jazz}}, {reference: rock, label: {en: Rock}}]}
+  - {reference: frequency, kind: single-choice, label: How often, choices: [{reference: weekly, label: Weekly}, {reference: monthly, label: Monthly}]}
 privacyPolicies: [{reference: policy-01, name: Privacy policy, versions: [{version: "1", url: "https://example.com/privacy"}]}]
 permissionStatements: [{reference: statement-01, text: {en: "We may write to you.", de: "Wir dürfen Ihnen schreiben."}}]
 `
@@ -109,7 +112,7 @@ func Application(tb testing.TB, st *store.Store, id string) *consent.Snapshot {
 // Transaction makes a transaction of one change of one option.
 func Transaction(option string, basis consent.Justification, state consent.State) consent.Transaction {
 	return consent.Transaction{
-		Evidence: consent.Evidence{TransactionID: store.NewID(), Client: consent.Recorder{ID: "test", Name: "Test"}},
+		Evidence: consent.Evidence{ID: store.NewID(), Client: consent.Recorder{ID: "test", Name: "Test"}},
 		Changes:  []consent.Change{{OptionType: consent.OptionSingle, OptionID: option, Justification: basis, State: state}},
 	}
 }

@@ -1,0 +1,214 @@
+package api
+
+import (
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"reflect"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+type listChangesInput struct {
+	ApplicationID string `query:"applicationId" required:"true" maxLength:"50"`
+	Cursor        string `query:"cursor" maxLength:"200" doc:"Where an earlier answer ended; left out, the first change of all; latest, the end of the feed."`
+	Limit         int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
+	Wait          int    `query:"wait" minimum:"0" maximum:"20" default:"0" doc:"For how many seconds to wait for a change where there is none."`
+}
+
+// changeList is a part of the feed of changes.
+type changeList struct {
+	Changes    []citizenChanged `json:"changes" doc:"The changes in the order in which they were made; each citizen's in their own order."`
+	NextCursor string           `json:"nextCursor" doc:"Where to go on; never null, since the feed has no end."`
+}
+
+// citizenChanged is one change, in the form of a receipt.
+type citizenChanged struct {
+	ApplicationID string            `json:"applicationId"`
+	CitizenID     consent.ID        `json:"citizenId"`
+	ExternalRef   consent.Text      `json:"externalRef"`
+	Permissions   json.RawMessage   `json:"permissions"`
+	Preferences   json.RawMessage   `json:"preferences"`
+	EventType     consent.EventType `json:"eventType" enum:"citizen.changed,citizen.deleted"`
+	Sequence      int64             `json:"sequence"`
+	ChangedAt     consent.Timestamp `json:"changedAt"`
+	ChangedBy     consent.Text      `json:"changedBy"`
+}
+
+// TransformSchema says what the lists hold, which are written as they are stored.
+func (citizenChanged) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Schema {
+	state := r.Schema(reflect.TypeFor[citizenState](), true, "")
+	for state.Ref != "" {
+		state = r.SchemaFromRef(state.Ref)
+	}
+	s.Properties["permissions"], s.Properties["preferences"] = state.Properties["permissions"], state.Properties["preferences"]
+	return s
+}
+
+func (s *server) listChanges(ctx context.Context, actor core.Actor, in *listChangesInput) (changeList, error) {
+	q := core.ChangesQuery{ApplicationID: in.ApplicationID, Limit: in.Limit, Wait: time.Duration(in.Wait) * time.Second, Latest: in.Cursor == "latest"}
+	if !q.Latest {
+		var faults consent.Faults
+		readCursor(&faults, in.Cursor, "changes", &q.After.Major, &q.After.Minor)
+		if err := faults.Err(); err != nil {
+			return changeList{}, err
+		}
+	}
+	found, end, err := s.Core.Changes(ctx, actor, q)
+	out := changeList{make([]citizenChanged, len(found)), string(cursorOf("changes", end.Major, end.Minor))}
+	for i, v := range found {
+		out.Changes[i] = citizenChanged{
+			ApplicationID: in.ApplicationID, CitizenID: v.CitizenID, ExternalRef: consent.Text(v.ExternalRef),
+			EventType: v.Event, Sequence: v.Version, ChangedAt: consent.Timestamp(v.ChangedAt), ChangedBy: consent.Text(v.ChangedBy),
+		}
+		if err := json.Unmarshal(v.News, &out.Changes[i]); err != nil { // permissions and preferences, as they are
+			return changeList{}, err
+		}
+	}
+	return out, err
+}
+
+type getHistoryInput struct {
+	CitizenPath
+	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
+	Cursor string `query:"cursor" maxLength:"200"`
+}
+
+// citizenHistory is what was recorded of one citizen.
+type citizenHistory struct {
+	ApplicationID string          `json:"applicationId"`
+	CitizenID     consent.ID      `json:"citizenId"`
+	History       []historyRecord `json:"history" doc:"Everything that was recorded, in the order in which it was."`
+	Page
+}
+
+// historyRecord is one record of a citizen's chain: a transaction or a submission.
+type historyRecord struct {
+	Seq         int64            `json:"seq" doc:"Its place in the chain of the citizen's records, from 1."`
+	Hash        string           `json:"hash" doc:"SHA-256 over the record as it is stored and the hash before it, in hexadecimal."`
+	Kind        string           `json:"kind" enum:"transaction,submission" doc:"What was recorded."`
+	Transaction *pastTransaction `json:"transaction" doc:"The transaction; null for a submission."`
+	Submission  *submission      `json:"submission" doc:"The submission; null for a transaction."`
+	Shown       documents        `json:"shown" doc:"What was shown when it was obtained."`
+}
+
+// TransformSchema says that a record is one or the other.
+func (historyRecord) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["transaction"], s.Properties["submission"] = orNull(s.Properties["transaction"]), orNull(s.Properties["submission"])
+	return s
+}
+
+// pastTransaction is a transaction with what the platform made of it.
+type pastTransaction struct {
+	TransactionID consent.ID `json:"transactionId"`
+	Reverts       idOrNull   `json:"reverts"`
+	Provenance
+	Changes []pastChange `json:"changes"`
+}
+
+type pastChange struct {
+	Change
+	Upheld bool    `json:"upheld" doc:"The objection was upheld at once and stands as OBJECTION_UPHELD."`
+	Covers []cover `json:"covers" doc:"The options that a group change answered for, as the group was then."`
+}
+
+type cover struct {
+	OptionID   string            `json:"optionId"`
+	ValidUntil consent.Timestamp `json:"validUntil"`
+}
+
+// documents are the policy and the statement that were shown.
+type documents struct {
+	PrivacyPolicy       *shownPolicy    `json:"privacyPolicy" doc:"The privacy policy; null where none was named."`
+	PermissionStatement *shownStatement `json:"permissionStatement" doc:"The permission statement; null where none was named."`
+}
+
+// TransformSchema says that none need have been named.
+func (documents) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for name, p := range s.Properties {
+		s.Properties[name] = orNull(p)
+	}
+	return s
+}
+
+// ShownDocument says which version of a document was shown.
+type ShownDocument struct {
+	ID        string `json:"id" doc:"The document."`
+	Reference string `json:"reference" doc:"Its reference."`
+	Revision  int64  `json:"revision" doc:"Its revision, counted from 1."`
+	Proven    bool   `json:"proven" doc:"Whether it is proven that this revision was shown. Otherwise it was the newest when the record was made."`
+}
+
+type shownPolicy struct {
+	ShownDocument
+	Version string `json:"version" doc:"What the policy calls its version."`
+	URL     string `json:"url" doc:"Where it could be read."`
+}
+
+type shownStatement struct {
+	ShownDocument
+	Text map[string]string `json:"text" doc:"The words by locale; an empty locale is the default one."`
+}
+
+func documentOf(c *consent.Citation) ShownDocument {
+	return ShownDocument{c.ID, c.Ref, c.Version, !c.Unproven}
+}
+
+func (s *server) getHistory(ctx context.Context, actor core.Actor, in *getHistoryInput) (citizenHistory, error) {
+	p := Paging{Limit: in.Limit, Cursor: in.Cursor, IncludeTotal: true}
+	var after int64
+	if err := p.place("history", &after); err != nil {
+		return citizenHistory{}, err
+	}
+	h, err := s.Core.History(ctx, actor, consent.ID(in.CitizenID), after, in.Limit)
+	if err != nil {
+		return citizenHistory{}, err
+	}
+	out := citizenHistory{
+		h.ApplicationID, consent.ID(in.CitizenID), make([]historyRecord, len(h.Entries)),
+		p.page("history", len(h.Entries), h.Total, func() []any { return []any{h.Entries[len(h.Entries)-1].Seq} }),
+	}
+	for i, e := range h.Entries {
+		out.History[i] = historyRecordOf(h, e)
+	}
+	return out, nil
+}
+
+func historyRecordOf(h core.History, e store.Entry) historyRecord {
+	r := historyRecord{Seq: e.Seq, Hash: hex.EncodeToString(e.Hash), Kind: "submission"}
+	if e.Transaction != nil {
+		r.Kind, r.Transaction = "transaction", &pastTransaction{e.Transaction.ID, idOrNull{e.Transaction.Reverts}, provenanceOf(e), make([]pastChange, len(e.Transaction.Changes))}
+		for i, c := range e.Transaction.Changes {
+			covers := make([]cover, len(c.Covers))
+			for k, m := range c.Covers {
+				covers[k] = cover{m.OptionID, consent.Timestamp(m.ValidUntil)}
+			}
+			r.Transaction.Changes[i] = pastChange{changeOf(c), c.Upheld, covers}
+		}
+	} else {
+		v := submissionOf(e)
+		r.Submission = &v
+	}
+	r.Shown = shownWith(h, e.Evidence())
+	return r
+}
+
+// shownWith gives the documents that a record cites, as they were.
+func shownWith(h core.History, e *consent.Evidence) documents {
+	var d documents
+	if c := e.Policy; c != nil {
+		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c)}
+		if versions := h.Policies[*c].Versions; len(versions) > 0 {
+			d.PrivacyPolicy.Version, d.PrivacyPolicy.URL = versions[len(versions)-1].Version, versions[len(versions)-1].URL
+		}
+	}
+	if c := e.Statement; c != nil {
+		d.PermissionStatement = &shownStatement{documentOf(c), h.Statements[*c].Text}
+	}
+	return d
+}

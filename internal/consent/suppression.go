@@ -1,0 +1,25 @@
+package consent
+
+// Suppression is the record that the address of a citizen was put on the
+// do-not-contact list of a Channel, or taken off it again (rule 9). Its evidence is
+// that of the list's own entry.
+type Suppression struct {
+	Evidence
+	Medium string `json:"medium"` // the Channel of the catalogue
+	Lifted bool   `json:"lifted,omitempty"`
+}
+
+// suppresses reports whether the suppression changes how an answer reads: what was
+// permitted by consent or claimed on legitimate interest. A refusal stays what it is,
+// and what is owed by contract or law is no contact that a list could forbid.
+func (s *Suppression) suppresses(c *candidate) bool {
+	return !s.Lifted && !c.state.Refusal() && (c.basis == Consent || c.basis == LegitimateInterest)
+}
+
+// state is how what was answered on a lawful basis reads while it is suppressed.
+func (s *Suppression) state(basis Justification) State {
+	if basis == Consent {
+		return Denied
+	}
+	return ObjectionUpheld
+}
