@@ -37,11 +37,15 @@ type received struct {
 	CitizenID     string               `json:"citizenId"`
 	ExternalRef   string               `json:"externalRef"`
 	Permissions   []consent.Permission `json:"permissions"`
-	SentAt        time.Time            `json:"sentAt"`
-	EventID       string               `json:"eventId"`
-	EventType     string               `json:"eventType"`
-	Sequence      int64                `json:"sequence"`
-	Coalesced     int64                `json:"coalesced"`
+	Preferences   []struct {
+		Preference string
+		Choices    []struct{ Reference string }
+	} `json:"preferences"`
+	SentAt    time.Time `json:"sentAt"`
+	EventID   string    `json:"eventId"`
+	EventType string    `json:"eventType"`
+	Sequence  int64     `json:"sequence"`
+	Coalesced int64     `json:"coalesced"`
 }
 
 func (r received) state(option string) consent.State {
@@ -76,8 +80,16 @@ func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Respons
 	if e.inFlight[lane]++; e.inFlight[lane] > 1 {
 		e.broken = fmt.Errorf("two messages of %s are under way at once", lane)
 	}
+	receipt := a.url == receipts
 	for i := len(e.arrivals) - 1; i >= 0; i-- {
-		if b := e.arrivals[i]; b.url == a.url && b.body.CitizenID == a.body.CitizenID {
+		b := e.arrivals[i]
+		if receipt && b.url == a.url && b.body.EventID == a.body.EventID && !b.body.SentAt.Equal(a.body.SentAt) {
+			e.broken = fmt.Errorf("the receipt %s was sent at %v and again at %v", a.body.EventID, b.body.SentAt, a.body.SentAt)
+		}
+		if receipt {
+			continue // one that is tried hourly comes after later ones
+		}
+		if b.url == a.url && b.body.CitizenID == a.body.CitizenID {
 			if a.body.Sequence < b.body.Sequence || !a.body.SentAt.After(b.body.SentAt) {
 				e.broken = fmt.Errorf("sequence %d sent at %v came after sequence %d sent at %v", a.body.Sequence, a.body.SentAt, b.body.Sequence, b.body.SentAt)
 			}
@@ -176,6 +188,14 @@ func (w *world) change(id consent.ID, edit func(*consent.Subscription)) {
 	if _, err := w.st.ChangeSubscription(ctx, []int64{w.app}, id, "test", func(v *consent.Subscription) error { edit(v); return nil }); err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// receipts is where the subscriptions to receipts of these tests go.
+const receipts = "https://crm.example/receipts"
+
+func (w *world) subscribeReceipts() consent.ID {
+	w.t.Helper()
+	return w.subscribe(func(v *consent.Subscription) { v.URL, v.UpdateType = receipts, consent.ConsentReceipts })
 }
 
 func (w *world) record(ref string, state consent.State) store.Recorded {
@@ -489,7 +509,8 @@ func TestModelReceiver(t *testing.T) {
 			inBubble(t, at, func(t *testing.T, w *world) {
 				w.subscribe(nil)
 				w.subscribe(func(v *consent.Subscription) { v.URL = "https://second.example/" })
-				want := map[string]consent.State{}
+				w.subscribeReceipts()
+				want, undo := map[string]bool{}, map[string]consent.ID{}
 				for range 120 {
 					mu.Lock()
 					ref := fmt.Sprint("CUST-", rnd.IntN(6))
@@ -498,10 +519,18 @@ func TestModelReceiver(t *testing.T) {
 					if rnd.IntN(40) == 0 {
 						pause = 70 * time.Minute
 					}
-					restart := rnd.IntN(25) == 0
+					restart, act := rnd.IntN(25) == 0, rnd.IntN(6)
 					mu.Unlock()
-					w.record(ref, state)
-					want[ref] = state
+					switch id := undo[ref]; {
+					case act == 0:
+						w.submit(ref, state == consent.Granted)
+					case act == 1 && !id.IsZero():
+						w.revert(ref, id)
+						delete(undo, ref)
+					default:
+						undo[ref] = w.record(ref, state).Transaction.ID
+					}
+					want[ref] = true
 					time.Sleep(pause)
 					if restart {
 						w.stop()
@@ -519,12 +548,13 @@ func TestModelReceiver(t *testing.T) {
 							newest[a.body.ExternalRef] = a.body
 						}
 					}
-					for ref, state := range want {
-						if got := newest[ref].state("newsletter-email"); got != state {
-							t.Errorf("%s holds %s for %s, which is %s", url, got, ref, state)
-						}
+					for ref := range want {
+						copied := copyOf{}
+						copied.apply(newest[ref])
+						w.expectCopy(url, ref, copied)
 					}
 				}
+				w.expectCopiesByReceipts(at.seen(t), want)
 			})
 		})
 	}
