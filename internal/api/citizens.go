@@ -156,7 +156,7 @@ func (s *server) createCitizens(ctx context.Context, actor core.Actor, in *creat
 		list[i] = core.NewCitizen{ExternalRef: v.ExternalRef, Changes: v.Changes.core(), Answers: v.Preferences.core(), ObtainedAt: v.ObtainedAt.Instant}
 		v.apply(&list[i].Details)
 	}
-	made, err := s.Core.CreateCitizens(ctx, actor, request, string(value.ApplicationID), list, value.Origin.core())
+	made, err := s.Core.CreateCitizens(ctx, actor, request, string(value.ApplicationID), list, value.origin())
 	if err != nil {
 		return createdCitizens{}, err
 	}

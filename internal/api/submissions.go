@@ -58,7 +58,7 @@ func (s *server) createSubmission(ctx context.Context, actor core.Actor, in *cre
 	v, request := in.read()
 	done, err := s.Core.Submit(ctx, actor, request, core.Submission{
 		ApplicationID: string(v.ApplicationID), Citizen: consent.CitizenKey{ID: v.CitizenID, ExternalRef: v.ExternalRef},
-		Answers: v.Preferences.core(), Origin: v.Origin.core(),
+		Answers: v.Preferences.core(), Origin: v.origin(),
 	})
 	out := recordedSubmissions{done.CitizenID, consent.Text(done.ExternalRef), make([]recordedSubmission, len(done.Submissions))}
 	for i, made := range done.Submissions {

@@ -31,7 +31,7 @@ type Origin struct {
 	DelegatedAuthorityName string `json:"delegatedAuthorityName,omitempty" maxLength:"200"`
 }
 
-func (o Origin) core() core.Origin {
+func (o Origin) origin() core.Origin {
 	return core.Origin{
 		PrivacyPolicyID: o.PrivacyPolicyID, PrivacyPolicyRef: o.PrivacyPolicyRef,
 		PermissionStatementID: o.PermissionStatementID, PermissionStatementRef: o.PermissionStatementRef,
@@ -139,7 +139,7 @@ func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *re
 	t, request := in.read()
 	done, err := s.Core.Record(ctx, actor, request, core.Transaction{
 		ApplicationID: string(t.ApplicationID), Citizen: consent.CitizenKey{ID: t.CitizenID, ExternalRef: t.ExternalRef},
-		Changes: t.Changes.core(), Origin: t.Origin.core(),
+		Changes: t.Changes.core(), Origin: t.origin(),
 	})
 	if err != nil {
 		return RecordedTransaction{}, err
@@ -179,7 +179,7 @@ type revertTransactionInput struct {
 
 func (s *server) revertTransaction(ctx context.Context, actor core.Actor, in *revertTransactionInput) (recordedReversion, error) {
 	origin, request := in.read()
-	done, err := s.Core.Revert(ctx, actor, request, core.Reversion{TransactionID: consent.ID(in.TransactionID), Origin: origin.core()})
+	done, err := s.Core.Revert(ctx, actor, request, core.Reversion{TransactionID: consent.ID(in.TransactionID), Origin: origin.origin()})
 	if err != nil {
 		return recordedReversion{}, err
 	}
