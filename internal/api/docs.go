@@ -14,6 +14,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	fastjson "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	jsonv1 "github.com/go-json-experiment/json/v1"
 
 	"github.com/opencpm/opencpm/internal/consent"
 )
@@ -54,13 +57,11 @@ func (s *server) config() huma.Config {
 
 // writeJSON writes an answer. That the client went away is no one's concern.
 func writeJSON(w io.Writer, v any) error {
-	var b bytes.Buffer
-	e := json.NewEncoder(&b)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(v); err != nil {
+	b, err := fastjson.Marshal(v, jsonv1.DefaultOptionsV1(), jsontext.EscapeForHTML(false))
+	if err != nil {
 		return err
 	}
-	_, _ = w.Write(b.Bytes())
+	_, _ = w.Write(append(b, '\n'))
 	return nil
 }
 

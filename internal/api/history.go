@@ -3,11 +3,12 @@ package api
 import (
 	"context"
 	"encoding/hex"
-	"encoding/json"
 	"reflect"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -32,8 +33,8 @@ type citizenChanged struct {
 	ApplicationID string            `json:"applicationId"`
 	CitizenID     consent.ID        `json:"citizenId"`
 	ExternalRef   consent.Text      `json:"externalRef"`
-	Permissions   json.RawMessage   `json:"permissions"`
-	Preferences   json.RawMessage   `json:"preferences"`
+	Permissions   jsontext.Value   `json:"permissions"`
+	Preferences   jsontext.Value   `json:"preferences"`
 	EventType     consent.EventType `json:"eventType" enum:"citizen.changed,citizen.deleted"`
 	Sequence      int64             `json:"sequence"`
 	ChangedAt     consent.Timestamp `json:"changedAt"`

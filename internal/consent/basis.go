@@ -3,6 +3,8 @@ package consent
 import (
 	"slices"
 	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Justification is the lawful basis of a permission (GDPR art. 6(1)).
@@ -63,6 +65,9 @@ func (s State) named() string {
 
 // MarshalJSON writes null for the state of an entry that ceased.
 func (s State) MarshalJSON() ([]byte, error) { return Text(s).MarshalJSON() }
+
+// MarshalJSONTo writes what MarshalJSON writes.
+func (s State) MarshalJSONTo(e *jsontext.Encoder) error { return Text(s).MarshalJSONTo(e) }
 
 // Refusal reports whether the state is a person's no, which has no end (rule 4).
 func (s State) Refusal() bool { return s == Denied || s == Objected || s == ObjectionUpheld }

@@ -2,7 +2,7 @@ package consent
 
 import (
 	"cmp"
-	"encoding/json"
+	"github.com/go-json-experiment/json"
 	"fmt"
 	"math/rand/v2"
 	"slices"

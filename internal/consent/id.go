@@ -1,9 +1,10 @@
 package consent
 
 import (
-	"encoding/json"
 	"fmt"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 )
 
@@ -12,11 +13,14 @@ import (
 type Text string
 
 // MarshalJSON writes the string, or null when it is empty.
-func (t Text) MarshalJSON() ([]byte, error) {
+func (t Text) MarshalJSON() ([]byte, error) { return json.Marshal(t) }
+
+// MarshalJSONTo writes what MarshalJSON writes.
+func (t Text) MarshalJSONTo(e *jsontext.Encoder) error {
 	if t == "" {
-		return []byte("null"), nil
+		return e.WriteToken(jsontext.Null)
 	}
-	return json.Marshal(string(t))
+	return e.WriteToken(jsontext.String(string(t)))
 }
 
 // ID names a record: 16 bytes, a version 7 UUID, so that ids sort by the time at
@@ -44,24 +48,29 @@ func (id ID) String() string {
 }
 
 // MarshalJSON writes the text form, or null for the zero id.
-func (id ID) MarshalJSON() ([]byte, error) {
+func (id ID) MarshalJSON() ([]byte, error) { return json.Marshal(id) }
+
+// MarshalJSONTo writes what MarshalJSON writes.
+func (id ID) MarshalJSONTo(e *jsontext.Encoder) error {
 	if id.IsZero() {
-		return []byte("null"), nil
+		return e.WriteToken(jsontext.Null)
 	}
-	return json.Marshal(id.String())
+	return e.WriteToken(jsontext.String(id.String()))
 }
 
 // UnmarshalJSON reads the text form or null.
-func (id *ID) UnmarshalJSON(b []byte) error {
-	var s *string
-	if err := json.Unmarshal(b, &s); err != nil {
+func (id *ID) UnmarshalJSON(b []byte) error { return json.Unmarshal(b, id) }
+
+// UnmarshalJSONFrom reads what UnmarshalJSON reads.
+func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	t, err := d.ReadToken()
+	switch {
+	case err != nil:
 		return err
-	}
-	if s == nil {
+	case t.Kind() == 'n':
 		*id = ID{}
 		return nil
 	}
-	v, err := ParseID(*s)
-	*id = v
+	*id, err = ParseID(t.String())
 	return err
 }

@@ -2,9 +2,11 @@ package consent
 
 import (
 	"bytes"
-	"encoding/json"
 	"fmt"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Instant is a moment in microseconds since 1970 UTC, the unit in which moments
@@ -47,14 +49,16 @@ func (i Instant) String() string {
 type Timestamp Instant
 
 // MarshalJSON writes the published form or null.
-func (t Timestamp) MarshalJSON() ([]byte, error) {
+func (t Timestamp) MarshalJSON() ([]byte, error) { return json.Marshal(t) }
+
+// MarshalJSONTo writes what MarshalJSON writes.
+func (t Timestamp) MarshalJSONTo(e *jsontext.Encoder) error {
 	if t == 0 {
-		return []byte("null"), nil
+		return e.WriteToken(jsontext.Null)
 	}
-	b := make([]byte, 0, len(wireTime)+2)
-	b = append(b, '"')
+	b := append(e.AvailableBuffer(), '"')
 	b = Instant(t).Time().AppendFormat(b, wireTime)
-	return append(b, '"'), nil
+	return e.WriteValue(append(b, '"'))
 }
 
 // UnmarshalJSON reads what ParseInstant reads, or null.

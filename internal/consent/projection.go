@@ -2,10 +2,12 @@ package consent
 
 import (
 	"cmp"
-	"encoding/json"
 	"math"
 	"slices"
 	"sort"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Projection is what is left of a citizen's history for answering "what applies
@@ -270,21 +272,21 @@ func (p *Projection) NextChange(t Instant) Instant {
 type stored struct {
 	Evidence     []*Evidence         `json:"e"`
 	Candidates   []storedCandidate   `json:"c"`
-	Answers      []storedAnswer      `json:"a,omitempty"`
-	Suppressions []storedSuppression `json:"x,omitempty"`
+	Answers      []storedAnswer      `json:"a,omitzero"`
+	Suppressions []storedSuppression `json:"x,omitzero"`
 }
 
 type storedCandidate struct {
-	Group    bool          `json:"g,omitempty"`
+	Group    bool          `json:"g,omitzero"`
 	ID       string        `json:"o"`
 	Basis    Justification `json:"j"`
 	State    State         `json:"s"`
-	From     Instant       `json:"f,omitempty"`
-	Until    Instant       `json:"u,omitempty"`
-	Medium   string        `json:"m,omitempty"`
-	Via      string        `json:"v,omitempty"`
+	From     Instant       `json:"f,omitzero"`
+	Until    Instant       `json:"u,omitzero"`
+	Medium   string        `json:"m,omitzero"`
+	Via      string        `json:"v,omitzero"`
 	Evidence int           `json:"e"`
-	Reverted *int          `json:"r,omitempty"` // the evidence of the reversion
+	Reverted *int          `json:"r,omitzero"` // the evidence of the reversion
 }
 
 type storedAnswer struct {
@@ -294,7 +296,7 @@ type storedAnswer struct {
 
 type storedSuppression struct {
 	Medium   string `json:"m"`
-	Lifted   bool   `json:"l,omitempty"`
+	Lifted   bool   `json:"l,omitzero"`
 	Evidence int    `json:"e"`
 }
 
@@ -308,8 +310,8 @@ func (s *stored) keep(e *Evidence) int {
 	return at
 }
 
-// MarshalJSON writes the stored form; equal projections give equal bytes.
-func (p Projection) MarshalJSON() ([]byte, error) {
+// MarshalJSONTo writes the stored form; equal projections give equal bytes.
+func (p *Projection) MarshalJSONTo(e *jsontext.Encoder) error {
 	out := stored{Evidence: []*Evidence{}, Candidates: make([]storedCandidate, len(p.candidates))}
 	for i, c := range p.candidates {
 		out.Candidates[i] = storedCandidate{c.key.Type == OptionGroup, c.key.ID, c.basis, c.state, c.from, c.until, c.medium, c.via, out.keep(c.evidence), nil}
@@ -325,13 +327,13 @@ func (p Projection) MarshalJSON() ([]byte, error) {
 		s := &p.suppressions[i]
 		out.Suppressions = append(out.Suppressions, storedSuppression{s.Medium, s.Lifted, out.keep(&s.Evidence)})
 	}
-	return json.Marshal(out)
+	return json.MarshalEncode(e, &out)
 }
 
-// UnmarshalJSON reads the stored form.
-func (p *Projection) UnmarshalJSON(b []byte) error {
+// UnmarshalJSONFrom reads the stored form.
+func (p *Projection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	var in stored
-	if err := json.Unmarshal(b, &in); err != nil {
+	if err := json.UnmarshalDecode(d, &in); err != nil {
 		return err
 	}
 	*p = Projection{candidates: make([]candidate, len(in.Candidates))}

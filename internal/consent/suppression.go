@@ -6,7 +6,7 @@ package consent
 type Suppression struct {
 	Evidence
 	Medium string `json:"medium"` // the Channel of the catalogue
-	Lifted bool   `json:"lifted,omitempty"`
+	Lifted bool   `json:"lifted,omitzero"`
 }
 
 // suppresses reports whether the suppression changes how an answer reads: what was

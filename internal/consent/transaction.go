@@ -21,16 +21,16 @@ type Change struct {
 	OptionID      string        `json:"option"`
 	Justification Justification `json:"basis"`
 	State         State         `json:"state"`
-	ValidFrom     Instant       `json:"from,omitempty"`
-	ValidUntil    Instant       `json:"until,omitempty"` // Stamp fills in the default validity
+	ValidFrom     Instant       `json:"from,omitzero"`
+	ValidUntil    Instant       `json:"until,omitzero"` // Stamp fills in the default validity
 	// Upheld is set on an objection that the platform upheld at once (rule 7): the
 	// state is recorded as it was sent, and stands as OBJECTION_UPHELD.
-	Upheld bool `json:"upheld,omitempty"`
+	Upheld bool `json:"upheld,omitzero"`
 	// Covers lists the options that a group change answered for, as the group was
 	// when the change was recorded (rule 8).
-	Covers []Cover `json:"covers,omitempty"`
+	Covers []Cover `json:"covers,omitzero"`
 	// Medium is the Channel of the option, by which a suppression finds it (rule 9).
-	Medium string `json:"medium,omitempty"`
+	Medium string `json:"medium,omitzero"`
 
 	basis AllowedBasis // as Resolve found it, for Stamp
 }
@@ -39,8 +39,8 @@ type Change struct {
 // validity.
 type Cover struct {
 	OptionID   string  `json:"option"`
-	ValidUntil Instant `json:"until,omitempty"`
-	Medium     string  `json:"medium,omitempty"`
+	ValidUntil Instant `json:"until,omitzero"`
+	Medium     string  `json:"medium,omitzero"`
 
 	basis AllowedBasis
 }
@@ -53,7 +53,7 @@ type Citation struct {
 	Version int64  `json:"version"`
 	// Unproven is set where no snapshot says which version was shown, so that the
 	// newest was recorded.
-	Unproven bool `json:"unproven,omitempty"`
+	Unproven bool `json:"unproven,omitzero"`
 }
 
 // Recorder is the client through which a record came.
@@ -65,13 +65,13 @@ type Recorder struct {
 // Attribution is what a client claims about who acted and where the record came
 // from. It is free text about people and therefore sealed at rest.
 type Attribution struct {
-	RecordedBy             string `json:"by,omitempty"`
-	RecordedByName         string `json:"byName,omitempty"`
-	DelegatedAuthorityID   string `json:"delegate,omitempty"`
-	DelegatedAuthorityName string `json:"delegateName,omitempty"`
-	Source                 string `json:"source,omitempty"`
-	SourceSystem           string `json:"system,omitempty"`
-	SourceSystemReference  string `json:"systemRef,omitempty"`
+	RecordedBy             string `json:"by,omitzero"`
+	RecordedByName         string `json:"byName,omitzero"`
+	DelegatedAuthorityID   string `json:"delegate,omitzero"`
+	DelegatedAuthorityName string `json:"delegateName,omitzero"`
+	Source                 string `json:"source,omitzero"`
+	SourceSystem           string `json:"system,omitzero"`
+	SourceSystemReference  string `json:"systemRef,omitzero"`
 }
 
 // Evidence is everything about a record except its content: what was shown, when it
@@ -80,12 +80,12 @@ type Evidence struct {
 	ID          ID          `json:"id"` // of the transaction or submission
 	RecordedAt  Instant     `json:"recorded"`
 	ObtainedAt  Instant     `json:"obtained"`
-	Channel     string      `json:"channel,omitempty"` // how it reached us: free text, not a Channel
-	Campaign    string      `json:"campaign,omitempty"`
-	Policy      *Citation   `json:"policy,omitempty"`
-	Statement   *Citation   `json:"statement,omitempty"`
+	Channel     string      `json:"channel,omitzero"` // how it reached us: free text, not a Channel
+	Campaign    string      `json:"campaign,omitzero"`
+	Policy      *Citation   `json:"policy,omitzero"`
+	Statement   *Citation   `json:"statement,omitzero"`
 	Client      Recorder    `json:"client"`
-	ByCitizen   bool        `json:"citizen,omitempty"` // made by the citizen in person, by token
+	ByCitizen   bool        `json:"citizen,omitzero"` // made by the citizen in person, by token
 	Attribution Attribution `json:"attribution,omitzero"`
 }
 

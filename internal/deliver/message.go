@@ -3,13 +3,13 @@ package deliver
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"net/http"
 	"net/url"
 	"regexp"
 	"strings"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/uuid"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -22,8 +22,8 @@ type message struct {
 	ApplicationID string            `json:"applicationId"`
 	CitizenID     consent.ID        `json:"citizenId"`
 	ExternalRef   consent.Text      `json:"externalRef"`
-	Permissions   json.RawMessage   `json:"permissions"`
-	Preferences   json.RawMessage   `json:"preferences"`
+	Permissions   any               `json:"permissions"` // as consent.FullState has them
+	Preferences   any               `json:"preferences"`
 	SentAt        consent.Timestamp `json:"sentAt"`
 
 	EventID   consent.ID        `json:"eventId"`
@@ -58,9 +58,14 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, l store.Lane
 		}
 		m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
 		m.EventType, m.changedAt = v.Event, v.ChangedAt
-		if err := json.Unmarshal(v.News, &m); err != nil { // permissions and preferences, as they are
+		var news struct {
+			Permissions jsontext.Value `json:"permissions"`
+			Preferences jsontext.Value `json:"preferences"`
+		}
+		if err := json.Unmarshal(v.News, &news); err != nil {
 			return m, false, err
 		}
+		m.Permissions, m.Preferences = news.Permissions, news.Preferences // as they are
 	}
 	m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
 	return m, true, nil
@@ -71,14 +76,9 @@ func (m message) render(sentAt consent.Instant) ([]byte, error) {
 	m.SentAt = consent.Timestamp(sentAt)
 	if m.state != nil {
 		full := m.state.FullState(sentAt)
-		var errs [2]error
-		m.Permissions, errs[0] = json.Marshal(full.Permissions)
-		m.Preferences, errs[1] = json.Marshal(full.Preferences)
-		if err := errors.Join(errs[:]...); err != nil {
-			return nil, err
-		}
+		m.Permissions, m.Preferences = full.Permissions, full.Preferences
 	}
-	return json.Marshal(m)
+	return json.Marshal(&m)
 }
 
 // eventID names one version of one citizen's state for one subscription: every

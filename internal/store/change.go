@@ -3,11 +3,13 @@ package store
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/opencpm/opencpm/internal/consent"
 )
@@ -111,7 +113,7 @@ type ListedChange struct {
 	ChangedAt   consent.Instant
 	Event       consent.EventType
 	ChangedBy   string
-	News        json.RawMessage // a consent.FullState of what changed
+	News        jsontext.Value // a consent.FullState of what changed
 }
 
 const changeColumns = `h.id, h.position, h.citizen, h.version, h.changed_at, h.event, h.changed_by, h.body, c.public_id, c.details, c.farewell, k.wrapped`
