@@ -1,181 +1,567 @@
 package consent
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/goccy/go-yaml"
 )
 
-// day is the unit of the cases below: d3 is three days after the first.
-const day = Instant(24 * 60 * 60 * 1e6)
+// The rules in readable cases: testdata/rules, whose README says how to write one.
 
-func d(n int) Instant { return Instant(n+1) * day }
-
-// answer is one record of a case: recorded on a day, perhaps obtained on another.
-type answer struct {
-	recorded  int
-	obtained  int // 0: when recorded
-	state     State
-	basis     Justification
-	from      int
-	until     int
-	byCitizen bool
+// caseFile is one file of cases.
+type caseFile struct {
+	Catalogue string      `json:"catalogue"` // the file beside it that holds the catalogue
+	Cases     []rulesCase `json:"cases"`
 }
 
-func project(answers []answer) *Projection {
-	p := &Projection{}
-	var last Instant
-	for i, a := range answers {
-		tx := Transaction{Evidence: Evidence{ByCitizen: a.byCitizen}}
-		tx.ID[15] = byte(i + 1)
-		if a.obtained != 0 {
-			tx.ObtainedAt = d(a.obtained)
+type rulesCase struct {
+	Name      string        `json:"name"`
+	Catalogue string        `json:"catalogue"` // in place of the file's
+	History   []caseRecord  `json:"history"`
+	Expect    []expectation `json:"expect"`
+	Explain   []explanation `json:"explain"`
+}
+
+// caseRecord is one record, in the order of arrival: a transaction of one change or
+// several, the reversion of one, answers to preferences, an entry of the do-not-contact
+// list; or, which records nothing, new members of groups.
+type caseRecord struct {
+	Recorded moment `json:"recorded"`
+	Obtained moment `json:"obtained"`
+	By       string `json:"by"` // citizen: the person in person
+	Label    string `json:"label"`
+	caseChange
+	Changes     []caseChange        `json:"changes"`
+	Revert      string              `json:"revert"`
+	Preferences []caseAnswer        `json:"preferences"`
+	Suppress    string              `json:"suppress"`
+	Lift        string              `json:"lift"`
+	Members     map[string][]string `json:"members"`
+	Refused     []string            `json:"refused"` // the places of all faults
+	Warned      []string            `json:"warned"`  // the places of all warnings
+}
+
+type caseChange struct {
+	Option string        `json:"option"`
+	Group  string        `json:"group"`
+	Basis  Justification `json:"basis"`
+	State  State         `json:"state"`
+	From   moment        `json:"from"`
+	Until  moment        `json:"until"`
+}
+
+type caseAnswer struct {
+	Preference string   `json:"preference"`
+	Choices    []string `json:"choices"`
+}
+
+// question is when something is asked, and of what: on a day, of what has been
+// recorded by then; or in hindsight, as of an instant, as known at one, or both.
+type question struct {
+	On      wholeDay `json:"on"`
+	AsOf    wholeDay `json:"asOf"`
+	KnownAt wholeDay `json:"knownAt"`
+}
+
+// expectation is everything that applies: what it does not name must not be there.
+type expectation struct {
+	question
+	Pending     []string
+	Preferences map[string][]string
+	Entries     map[string]expectedEntry // by option or group
+}
+
+// expectedEntry is a state, ceased or none; or that with more about the entry.
+type expectedEntry struct {
+	State  string        `json:"state"`
+	Basis  Justification `json:"basis"`
+	Record string        `json:"record"` // the label of the record that it names
+	Until  moment        `json:"until"`
+}
+
+// explanation is every candidate of one option or group with its fate, in order.
+type explanation struct {
+	question
+	Option string         `json:"option"`
+	Group  string         `json:"group"`
+	Fates  []expectedFate `json:"fates"`
+}
+
+type expectedFate struct {
+	Label string `json:"label"`
+	Fate  Fate   `json:"fate"`
+	Rule  int    `json:"rule"`
+	By    string `json:"by"`    // the label of the record that displaced it
+	Group string `json:"group"` // the group in whose name it was given
+}
+
+// moment is an instant; a bare date is its first moment.
+type moment Instant
+
+func (m *moment) UnmarshalJSON(b []byte) error { return (*Timestamp)(m).UnmarshalJSON(b) }
+
+// wholeDay is an instant; a bare date is its last moment, when all of the day has
+// happened.
+type wholeDay Instant
+
+func (w *wholeDay) UnmarshalJSON(b []byte) error {
+	err := (*Timestamp)(w).UnmarshalJSON(b)
+	if len(b) == len(`"2026-11-22"`) {
+		*w += wholeDay(day) - 1
+	}
+	return err
+}
+
+func (e *expectation) UnmarshalJSON(b []byte) error {
+	var rest map[string]json.RawMessage
+	if err := json.Unmarshal(b, &rest); err != nil {
+		return err
+	}
+	for key, into := range map[string]any{
+		"on": &e.On, "asOf": &e.AsOf, "knownAt": &e.KnownAt, "pending": &e.Pending, "preferences": &e.Preferences,
+	} {
+		if raw, ok := rest[key]; ok {
+			if err := strictJSON(raw, into); err != nil {
+				return err
+			}
+			delete(rest, key)
 		}
-		tx.Stamp(d(a.recorded), last)
-		last = tx.RecordedAt
-		c := Change{OptionType: OptionSingle, OptionID: "o", Justification: a.basis, State: a.state}
-		if c.Justification == "" {
-			c.Justification = Consent
-			if a.state == Claimed || a.state == Objected || a.state == ObjectionUpheld {
-				c.Justification = LegitimateInterest
+	}
+	e.Entries = map[string]expectedEntry{}
+	for key, raw := range rest {
+		var entry expectedEntry
+		if json.Unmarshal(raw, &entry.State) != nil {
+			if err := strictJSON(raw, &entry); err != nil {
+				return fmt.Errorf("%s: %w", key, err)
 			}
 		}
-		if a.from != 0 {
-			c.ValidFrom = d(a.from)
-		}
-		if a.until != 0 {
-			c.ValidUntil = d(a.until)
-		}
-		tx.Changes = []Change{c}
-		p.Add(tx)
-		p.Prune(tx.RecordedAt)
+		e.Entries[key] = entry
 	}
-	return p
+	return nil
 }
 
-// The cases that a lawyer would ask about: records in the order in which they
-// reached us, and what applies on which day.
-func TestWhichChangeWins(t *testing.T) {
-	for _, c := range []struct {
-		rule    string
-		name    string
-		answers []answer
-		want    map[int]State // by day; "" for nothing
-	}{
-		{"1", "nothing recorded", nil, map[int]State{1: ""}},
-		{"1", "a grant applies from when it is recorded", []answer{{recorded: 5, state: Granted}}, map[int]State{5: Granted, 900: Granted}},
-		{"1", "a grant with a start in the future", []answer{{recorded: 5, state: Granted, from: 10}}, map[int]State{5: "", 9: "", 10: Granted}},
-		{"1", "the end is exclusive", []answer{{recorded: 5, state: Granted, until: 10}}, map[int]State{9: Granted, 10: ""}},
-		{"1", "an expired grant lets an older one speak again", []answer{{recorded: 1, state: Granted, until: 90}, {recorded: 5, state: Granted, basis: Consent, until: 10}}, map[int]State{9: Granted, 11: Granted, 90: ""}},
-		{"1", "an expired claim lets an older grant speak again", []answer{{recorded: 1, state: Granted}, {recorded: 5, state: Claimed, until: 10}}, map[int]State{9: Claimed, 10: Granted}},
-		{"2", "the latest obtainedAt wins", []answer{{recorded: 1, state: Granted}, {recorded: 5, state: Denied}}, map[int]State{6: Denied}},
-		{"2", "a change of mind back", []answer{{recorded: 1, state: Denied}, {recorded: 5, state: Granted}}, map[int]State{6: Granted}},
-		{"2", "equal obtainedAt: the later record wins", []answer{{recorded: 7, obtained: 3, state: Granted}, {recorded: 8, obtained: 3, state: Denied}}, map[int]State{9: Denied}},
-		{"3", "a late import of an old form does not overturn a newer withdrawal", []answer{{recorded: 5, state: Denied}, {recorded: 6, obtained: 2, state: Granted}}, map[int]State{7: Denied}},
-		{"3", "a late import of a newer refusal does overturn", []answer{{recorded: 5, obtained: 2, state: Granted}, {recorded: 6, obtained: 4, state: Denied}}, map[int]State{7: Denied}},
-		{"3", "a clock that runs fast cannot beat a withdrawal made meanwhile", []answer{{recorded: 5, obtained: 9, state: Granted}, {recorded: 6, state: Denied}}, map[int]State{7: Denied, 10: Denied}},
-		{"4", "a refusal has no end", []answer{{recorded: 5, state: Denied, until: 6}}, map[int]State{5: Denied, 500: Denied}},
-		{"4", "an objection has no end", []answer{{recorded: 5, state: ObjectionUpheld, until: 6}}, map[int]State{500: ObjectionUpheld}},
-		{"4", "when a later grant expires the refusal stands again", []answer{{recorded: 1, state: Denied}, {recorded: 5, state: Granted, until: 10}}, map[int]State{9: Granted, 10: Denied}},
-		{"4", "nothing older than a refusal comes back", []answer{{recorded: 1, state: Granted}, {recorded: 3, state: Denied}, {recorded: 5, state: Granted, until: 10}}, map[int]State{9: Granted, 10: Denied}},
-		{"4", "an older grant that arrives late stays dropped", []answer{{recorded: 3, state: Denied}, {recorded: 5, state: Granted, until: 10}, {recorded: 6, obtained: 2, state: Granted}}, map[int]State{9: Granted, 10: Denied}},
-		{"4", "a refusal that starts in the future refuses from then on", []answer{{recorded: 1, state: Granted}, {recorded: 3, state: Denied, from: 8}}, map[int]State{7: Granted, 8: Denied}},
-		{"5", "a nightly re-import does not undo an objection", []answer{{recorded: 1, state: Claimed}, {recorded: 3, state: ObjectionUpheld}, {recorded: 4, state: Claimed}, {recorded: 5, state: Claimed}}, map[int]State{6: ObjectionUpheld}},
-		{"5", "a withdrawn consent does not become a legitimate interest", []answer{{recorded: 1, state: Granted}, {recorded: 3, state: Denied}, {recorded: 4, state: Claimed}}, map[int]State{5: Denied}},
-		{"5", "nor one on contract", []answer{{recorded: 3, state: Denied}, {recorded: 4, state: Claimed, basis: Contract}}, map[int]State{5: Denied}},
-		{"5", "the citizen's own claim does", []answer{{recorded: 3, state: ObjectionUpheld}, {recorded: 4, state: Claimed, byCitizen: true}}, map[int]State{5: Claimed}},
-		{"5", "a grant does", []answer{{recorded: 3, state: ObjectionUpheld}, {recorded: 4, state: Granted}}, map[int]State{5: Granted}},
-		{"5", "a claim after a grant that lifted the refusal", []answer{{recorded: 1, state: ObjectionUpheld}, {recorded: 2, state: Granted}, {recorded: 3, state: Claimed}}, map[int]State{4: Claimed}},
-		{"5", "but not once that grant has ended", []answer{{recorded: 1, state: ObjectionUpheld}, {recorded: 2, state: Granted, until: 5}, {recorded: 3, state: Claimed}}, map[int]State{4: Claimed, 5: ObjectionUpheld}},
-		{"5", "an objection that arrives late overrules the claims after it", []answer{{recorded: 5, state: Claimed}, {recorded: 6, obtained: 3, state: Objected}}, map[int]State{7: Objected}},
-		{"6", "PENDING where nothing stands", []answer{{recorded: 1, state: Pending, until: 8}}, map[int]State{2: Pending, 8: ""}},
-		{"6", "PENDING does not displace a grant", []answer{{recorded: 1, state: Granted}, {recorded: 2, state: Pending}}, map[int]State{3: Granted}},
-		{"6", "PENDING does not displace a refusal", []answer{{recorded: 1, state: Denied}, {recorded: 2, state: Pending}}, map[int]State{3: Denied}},
-		{"10", "the same state again is the newer evidence", []answer{{recorded: 1, state: Granted}, {recorded: 2, state: Granted}}, map[int]State{3: Granted}},
-	} {
-		t.Run(c.rule+" "+c.name, func(t *testing.T) {
-			p := project(c.answers)
-			for at, want := range c.want {
-				got, _ := p.Entry(Key{OptionSingle, "o"}, d(at))
-				if got.State != want {
-					t.Errorf("on day %d: %q, want %q", at, got.State, want)
-				}
+func strictJSON(b []byte, into any) error {
+	d := json.NewDecoder(strings.NewReader(string(b)))
+	d.DisallowUnknownFields()
+	return d.Decode(into)
+}
+
+func readCases(doc []byte) (f caseFile, err error) {
+	asJSON, err := yaml.YAMLToJSON(doc)
+	if err != nil {
+		return f, err
+	}
+	return f, strictJSON(asJSON, &f)
+}
+
+func TestRules(t *testing.T) {
+	files, err := filepath.Glob("testdata/rules/[0-9]*.yaml")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, name := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".yaml"), func(t *testing.T) {
+			doc, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f, err := readCases(doc)
+			if err != nil || len(f.Cases) == 0 {
+				t.Fatalf("%d cases: %v", len(f.Cases), err)
+			}
+			for _, c := range f.Cases {
+				t.Run(c.Name, func(t *testing.T) {
+					if c.Catalogue == "" {
+						c.Catalogue = f.Catalogue
+					}
+					c.run(t)
+				})
 			}
 		})
 	}
 }
 
-func TestNoOpChangesIdsAndTimesOnly(t *testing.T) {
-	p := project([]answer{{recorded: 1, state: Granted}, {recorded: 2, state: Granted}})
-	got, _ := p.Entry(Key{OptionSingle, "o"}, d(3))
-	if got.TransactionID[15] != 2 || Instant(got.RecordedAt) != d(2) {
-		t.Fatalf("the entry is still that of record %d", got.TransactionID[15])
-	}
-}
-
-func TestPendingIsListedBesideWhatStands(t *testing.T) {
-	p := project([]answer{{recorded: 1, state: Granted}, {recorded: 2, state: Pending, until: 9}})
-	if list := p.Pending(d(3)); len(list) != 1 || list[0].State != Pending {
-		t.Fatalf("pending: %v", list)
-	}
-	if list := p.Pending(d(9)); len(list) != 0 {
-		t.Fatalf("pending after its end: %v", list)
-	}
-	confirmed := project([]answer{{recorded: 1, state: Pending, until: 9}, {recorded: 2, state: Granted}})
-	if list := confirmed.Pending(d(3)); len(list) != 0 {
-		t.Fatalf("pending after the confirmation: %v", list)
-	}
-}
-
-func TestWhatCeasedIsListedWithoutState(t *testing.T) {
-	p := project([]answer{{recorded: 1, state: Granted, until: 5}})
-	if list := p.Effective(d(6)); len(list) != 0 {
-		t.Fatalf("effective after the end: %v", list)
-	}
-	list := p.FullState(d(6)).Permissions
-	if len(list) != 1 || list[0].State != "" || list[0].Justification != Consent || Instant(list[0].ValidUntil) != d(5) {
-		t.Fatalf("ceased: %+v", list)
-	}
-	p.Prune(d(7))
-	if again := p.FullState(d(8)).Permissions; len(again) != 1 {
-		t.Fatal("the ceased entry is forgotten")
-	}
-	// What had ended before it reached us never was, so it does not cease.
-	if list := project([]answer{{recorded: 9, obtained: 1, state: Granted, until: 5}}).FullState(d(9)).Permissions; len(list) != 0 {
-		t.Fatalf("an old form that had expired: %v", list)
-	}
-}
-
-func TestObjectionsAreUpheld(t *testing.T) {
-	s := snapshot(t)
-	for _, c := range []struct {
-		options []string
-		review  bool
-		want    State
-	}{
-		{[]string{"newsletter-email"}, false, ObjectionUpheld},
-		{[]string{"research-email"}, false, ObjectionUpheld},
-		{[]string{"research-email"}, true, Objected},
-		{[]string{"newsletter-email"}, true, ObjectionUpheld}, // direct marketing: absolute
+// What a case file may not say, lest a slip of the pen go unnoticed.
+func TestCasesAreReadStrictly(t *testing.T) {
+	for _, doc := range []string{
+		"case: []",
+		"cases: [{name: a, histories: []}]",
+		"cases: [{name: a, history: [{recorded: 2026-03-01, options: a}]}]",
+		"cases: [{name: a, history: [{recorded: yesterday}]}]",
+		"cases: [{name: a, history: [{changes: [{option: a, status: GRANTED}]}]}]",
+		"cases: [{name: a, expect: [{on: 2026-03-01, a: {status: GRANTED}}]}]",
+		"cases: [{name: a, explain: [{option: a, at: 2026-03-01}]}]",
+		"cases: [{name: a, explain: [{option: a, fates: [{label: a, reason: x}]}]}]",
 	} {
-		s.Catalogue.Application.ReviewObjections = c.review
-		var faults Faults
-		changes, _ := s.Resolve([]Change{{OptionID: c.options[0], Justification: LegitimateInterest, State: Objected}}, &faults)
-		if len(faults) > 0 {
-			t.Fatal(faults)
-		}
-		tx := Transaction{Evidence: Evidence{ID: ID{1}}, Changes: changes}
-		tx.Stamp(d(1), 0)
-		var p Projection
-		p.Add(tx)
-		got, _ := p.Entry(Key{OptionSingle, c.options[0]}, d(2))
-		if got.State != c.want || got.TransactionID != tx.ID || tx.Changes[0].State != Objected {
-			t.Errorf("%v, reviewed %v: %s stands and %s is recorded, want %s and OBJECTED", c.options, c.review, got.State, tx.Changes[0].State, c.want)
+		if _, err := readCases([]byte(doc)); err == nil {
+			t.Errorf("%s is read", doc)
 		}
 	}
 }
+
+// run takes the history in as production does and asks every question of it, in every
+// form in which a projection lives.
+func (c *rulesCase) run(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("testdata/rules", c.Catalogue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := book{catalogue: parseCatalogue(t, doc), labels: map[string]ID{}}
+	for i, r := range c.History {
+		b.enter(t, i, r)
+	}
+	if len(c.Expect)+len(c.Explain) == 0 && !slices.ContainsFunc(c.History, func(r caseRecord) bool { return r.Refused != nil }) {
+		t.Error("the case expects nothing")
+	}
+	for _, e := range c.Expect {
+		for form, p := range b.answering(t, e.question) {
+			b.compare(t, form, e, p)
+		}
+	}
+	for _, x := range c.Explain {
+		b.compareFates(t, x)
+	}
+}
+
+// book is the history of a case with the labels of its records.
+type book struct {
+	catalogue Catalogue
+	records   []record
+	labels    map[string]ID
+	last      Instant
+}
+
+// enter records what a case says, unless it is refused.
+func (b *book) enter(t *testing.T, i int, r caseRecord) {
+	snap := index(t, b.catalogue)
+	var faults Faults
+	e := Evidence{ObtainedAt: Instant(r.Obtained), ByCitizen: r.By == "citizen"}
+	e.ID[15] = byte(i + 1)
+	if r.By != "" && !e.ByCitizen {
+		t.Fatalf("record %d: nobody acts by %q", i+1, r.By)
+	}
+	CheckObtainedAt(e.ObtainedAt, Instant(r.Recorded), &faults)
+	if r.caseChange != (caseChange{}) {
+		r.Changes = append(r.Changes, r.caseChange)
+	}
+	changes := make([]Change, len(r.Changes))
+	for k, c := range r.Changes {
+		changes[k] = Change{OptionID: c.Option, Justification: c.Basis, State: c.State, ValidFrom: Instant(c.From), ValidUntil: Instant(c.Until)}
+		if c.Group != "" {
+			changes[k].OptionType, changes[k].OptionID = OptionGroup, c.Group
+		}
+	}
+	answers := make([]Answer, len(r.Preferences))
+	for k, a := range r.Preferences {
+		answers[k].Preference = a.Preference
+		for _, reference := range a.Choices {
+			answers[k].Choices = append(answers[k].Choices, Chosen{Reference: reference})
+		}
+	}
+	changes, warnings := snap.Resolve(changes, &faults)
+	answers = snap.ResolveAnswers(answers, &faults)
+	if places := places(faults); !slices.Equal(places, r.Refused) {
+		t.Fatalf("record %d is refused at %q, not at %q: %v", i+1, places, r.Refused, faults)
+	}
+	if len(warnings) != len(r.Warned) || slices.ContainsFunc(warnings, func(w string) bool {
+		return !slices.ContainsFunc(r.Warned, func(place string) bool { return strings.HasPrefix(w, place+" ") })
+	}) {
+		t.Fatalf("record %d has the warnings %q, not %q", i+1, warnings, r.Warned)
+	}
+	if len(faults) > 0 {
+		return
+	}
+	for id, members := range r.Members {
+		at := slices.IndexFunc(b.catalogue.OptionGroups, func(g OptionGroupItem) bool { return g.ID == id })
+		if at < 0 {
+			t.Fatalf("there is no group %q", id)
+		}
+		b.catalogue.OptionGroups = slices.Clone(b.catalogue.OptionGroups)
+		b.catalogue.OptionGroups[at].Options = members
+		return
+	}
+	switch {
+	case len(changes) > 0 || r.Revert != "":
+		tx := &Transaction{Evidence: e, Changes: changes}
+		if r.Revert != "" {
+			tx.Reverts = b.id(t, r.Revert)
+		}
+		tx.Stamp(Instant(r.Recorded), b.last)
+		b.records = append(b.records, record{transaction: tx})
+	case len(answers) > 0:
+		for k, a := range answers { // each is a record of its own
+			s := &Submission{e, a}
+			s.ID[14] = byte(k)
+			s.Stamp(Instant(r.Recorded), b.last)
+			b.records, b.last = append(b.records, record{submission: s}), s.RecordedAt
+		}
+	case r.Suppress+r.Lift != "":
+		e.Stamp(Instant(r.Recorded), b.last)
+		s := &Suppression{e, r.Suppress + r.Lift, r.Lift != ""}
+		if !slices.ContainsFunc(b.catalogue.Channels, func(c Channel) bool { return c.ID == s.Medium }) {
+			t.Fatalf("record %d: there is no channel %q", i+1, s.Medium)
+		}
+		b.records = append(b.records, record{suppression: s})
+	default:
+		t.Fatalf("record %d records nothing", i+1)
+	}
+	b.last = b.records[len(b.records)-1].evidence().RecordedAt
+	if r.Label != "" {
+		b.labels[r.Label] = e.ID
+	}
+}
+
+func places(faults Faults) []string {
+	var list []string
+	for _, f := range faults {
+		list = append(list, f.Location)
+	}
+	return list
+}
+
+func (b *book) id(t *testing.T, label string) ID {
+	t.Helper()
+	id, ok := b.labels[label]
+	if !ok {
+		t.Fatalf("no record is labelled %q", label)
+	}
+	return id
+}
+
+// at is the instant that a question is about.
+func (q *question) at() Instant {
+	for _, t := range []wholeDay{q.On, q.AsOf, q.KnownAt} {
+		if t != 0 {
+			return Instant(t)
+		}
+	}
+	return 0
+}
+
+// known gives the records that a question may know of.
+func (b *book) known(t *testing.T, q question) []record {
+	t.Helper()
+	if (q.On == 0) == (q.AsOf == 0 && q.KnownAt == 0) {
+		t.Fatal("a question is asked either on a day or asOf and knownAt others")
+	}
+	limit := Instant(q.On + q.KnownAt)
+	if limit == 0 {
+		return b.records
+	}
+	return slices.DeleteFunc(slices.Clone(b.records), func(r record) bool { return r.evidence().RecordedAt > limit })
+}
+
+// answering gives the projections that answer a question, by the form in which they
+// are kept: they must agree.
+func (b *book) answering(t *testing.T, q question) map[string]*Projection {
+	t.Helper()
+	known := b.known(t, q)
+	whole := fold(known)
+	if q.On == 0 {
+		if q.AsOf != 0 {
+			whole = whole.AsOf(q.at())
+		}
+		return map[string]*Projection{"the whole": whole, "the whole, stored": stow(t, whole)}
+	}
+	var pruned, kept keeper
+	for i, r := range known {
+		pruned.take(known[:i], r)
+		kept.take(known[:i], r)
+		kept.projection = *stow(t, &kept.projection)
+	}
+	kept.catchUp(q.at())
+	return map[string]*Projection{
+		"the whole": whole, "the pruned": &pruned.projection, "the pruned, stored": stow(t, &kept.projection), "the whole, stored": stow(t, whole),
+	}
+}
+
+// stow gives what comes back from the store.
+func stow(t interface{ Fatal(...any) }, p *Projection) *Projection {
+	raw, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Projection
+	if err := json.Unmarshal(raw, &q); err != nil {
+		t.Fatal(err)
+	}
+	return &q
+}
+
+// key gives what an id of a case means.
+func (b *book) key(t *testing.T, id string) Key {
+	t.Helper()
+	if slices.ContainsFunc(b.catalogue.Options, func(o Option) bool { return o.ID == id }) {
+		return Key{OptionSingle, id}
+	}
+	if !slices.ContainsFunc(b.catalogue.OptionGroups, func(g OptionGroupItem) bool { return g.ID == id }) {
+		t.Fatalf("%q is neither an option nor a group", id)
+	}
+	return Key{OptionGroup, id}
+}
+
+func (b *book) compare(t *testing.T, form string, want expectation, p *Projection) {
+	t.Helper()
+	at := want.at()
+	full := p.FullState(at)
+	entries := map[Key]Permission{}
+	for _, e := range full.Permissions {
+		entries[e.key()] = e
+	}
+	for id, w := range want.Entries {
+		key := b.key(t, id)
+		e, ok := entries[key]
+		delete(entries, key)
+		state := string(e.State)
+		switch {
+		case !ok:
+			state = "none"
+		case state == "":
+			state = "ceased"
+		}
+		if state != w.State {
+			t.Errorf("at %s, %s says of %s: %s, want %s", at, form, id, state, w.State)
+		}
+		if w.Basis != "" && e.Justification != w.Basis {
+			t.Errorf("at %s, %s says of %s: on %s, want %s", at, form, id, e.Justification, w.Basis)
+		}
+		if w.Record != "" && e.TransactionID != b.id(t, w.Record) {
+			t.Errorf("at %s, %s says of %s: by record %d, want %s", at, form, id, e.TransactionID[15], w.Record)
+		}
+		if w.Until != 0 && e.ValidUntil != Timestamp(w.Until) {
+			t.Errorf("at %s, %s says of %s: until %s, want %s", at, form, id, Instant(e.ValidUntil), Instant(w.Until))
+		}
+	}
+	for k, e := range entries {
+		t.Errorf("at %s, %s says of %s, too: %q", at, form, k.ID, e.State)
+	}
+	var pending []string
+	for _, e := range p.Pending(at) {
+		pending = append(pending, e.OptionID)
+	}
+	if !slices.Equal(pending, want.Pending) {
+		t.Errorf("at %s, %s says of pending: %q, want %q", at, form, pending, want.Pending)
+	}
+	chosen := map[string][]string{}
+	for _, a := range full.Preferences {
+		chosen[a.Preference] = []string{}
+		for _, c := range a.Choices {
+			chosen[a.Preference] = append(chosen[a.Preference], c.Reference)
+		}
+	}
+	if !maps.EqualFunc(chosen, want.Preferences, slices.Equal) {
+		t.Errorf("at %s, %s says of preferences: %q, want %q", at, form, chosen, want.Preferences)
+	}
+}
+
+func (b *book) compareFates(t *testing.T, want explanation) {
+	t.Helper()
+	key := b.key(t, want.Option+want.Group)
+	var got []expectedFate
+	for _, x := range fold(b.known(t, want.question)).Explain(key.ID, want.at(), want.AsOf != 0) {
+		if x.Key != key {
+			continue
+		}
+		for _, w := range x.Candidates {
+			got = append(got, expectedFate{b.label(w.TransactionID), w.Fate, w.Rule, b.label(w.By), string(w.Group)})
+		}
+	}
+	if !slices.Equal(got, want.Fates) {
+		t.Errorf("at %s the fates of %s are\n%+v, want\n%+v", want.at(), key.ID, got, want.Fates)
+	}
+}
+
+func (b *book) label(id ID) string {
+	for label, known := range b.labels {
+		if known == id {
+			return label
+		}
+	}
+	if id.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("record %d", id[15])
+}
+
+// record is one record of a ledger.
+type record struct {
+	transaction *Transaction
+	submission  *Submission
+	suppression *Suppression
+}
+
+func (r record) evidence() *Evidence {
+	switch {
+	case r.transaction != nil:
+		return &r.transaction.Evidence
+	case r.submission != nil:
+		return &r.submission.Evidence
+	}
+	return &r.suppression.Evidence
+}
+
+func (r record) addTo(p *Projection) {
+	switch {
+	case r.transaction != nil:
+		p.Add(*r.transaction)
+	case r.submission != nil:
+		p.Answer(*r.submission)
+	default:
+		p.Suppress(*r.suppression)
+	}
+}
+
+// fold gives the projection of a whole ledger, pruned of nothing.
+func fold(records []record) *Projection {
+	p := &Projection{}
+	for _, r := range records {
+		r.addTo(p)
+	}
+	return p
+}
+
+// keeper keeps a projection as the store does: pruned at every record and whenever time
+// alone changes it.
+type keeper struct {
+	projection Projection
+	next       Instant // of the changes by time
+}
+
+func (k *keeper) catchUp(now Instant) {
+	for k.next != 0 && k.next <= now {
+		k.prune(k.next)
+	}
+}
+
+func (k *keeper) prune(at Instant) {
+	k.projection.Prune(at)
+	k.next = k.projection.NextChange(at)
+}
+
+// take takes in the record after those before it. A reversion is folded from the whole
+// history: see Projection.Add.
+func (k *keeper) take(before []record, r record) {
+	now := r.evidence().RecordedAt
+	k.catchUp(now)
+	if r.transaction != nil && !r.transaction.Reverts.IsZero() {
+		k.projection = *fold(before)
+	}
+	r.addTo(&k.projection)
+	k.prune(now)
+}
+
+const day = Instant(24 * 60 * 60 * 1e6)
+
+func d(n int) Instant { return Instant(n+1) * day }
 
 func TestThroughoutAndLatest(t *testing.T) {
 	p := &Projection{}
@@ -229,15 +615,22 @@ func fieldsOf(err error) []FieldError {
 	return e.Fields
 }
 
-func snapshot(t *testing.T) *Snapshot {
+func snapshot(t *testing.T) *Snapshot { return index(t, parseCatalogue(t, []byte(catalogue))) }
+
+func parseCatalogue(t *testing.T, doc []byte) Catalogue {
 	t.Helper()
-	c, err := ParseCatalogue([]byte(catalogue))
+	c, err := ParseCatalogue(doc)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := c.Check(); err != nil {
 		t.Fatalf("%v %v", err, fieldsOf(err))
 	}
+	return c
+}
+
+func index(t *testing.T, c Catalogue) *Snapshot {
+	t.Helper()
 	items, err := c.Items()
 	if err != nil {
 		t.Fatal(err)
