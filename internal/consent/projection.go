@@ -186,14 +186,14 @@ func (p *Projection) FullState(t Instant) FullState {
 
 // Throughout gives the entries of a history, pruned of nothing, that are valid at
 // start and still at end: those that stand at both, from one and the same
-// transaction. An answer obtained after start did not stand then.
+// transaction. An answer obtained after an instant did not stand then.
 func (p *Projection) Throughout(start, end Instant) []Permission {
-	list, then := []Permission{}, p.AsOf(start)
+	list := []Permission{}
 	first := map[Key]ID{}
-	for _, e := range then.Effective(start) {
+	for _, e := range p.AsOf(start).Effective(start) {
 		first[e.key()] = e.TransactionID
 	}
-	for _, e := range p.Effective(end) {
+	for _, e := range p.AsOf(end).Effective(end) {
 		if id, stood := first[e.key()]; stood && id == e.TransactionID {
 			list = append(list, e)
 		}

@@ -563,11 +563,8 @@ const day = Instant(24 * 60 * 60 * 1e6)
 
 func d(n int) Instant { return Instant(n+1) * day }
 
-func TestThroughoutAndLatest(t *testing.T) {
-	p := &Projection{}
-	tx := Transaction{Evidence: Evidence{ObtainedAt: d(2)}, Changes: []Change{{OptionType: OptionSingle, OptionID: "o", Justification: Consent, State: Granted, ValidFrom: d(5), ValidUntil: d(10)}}}
-	tx.Stamp(d(3), 0)
-	p.Add(tx)
+func TestThroughout(t *testing.T) {
+	p := season()
 	for _, c := range []struct {
 		start, end int
 		want       int
@@ -576,12 +573,31 @@ func TestThroughoutAndLatest(t *testing.T) {
 			t.Errorf("from day %d to %d: %d entries, want %d", c.start, c.end, len(got), c.want)
 		}
 	}
+	p.Add(Transaction{Evidence: Evidence{ID: ID{1}, RecordedAt: d(8), ObtainedAt: d(8)}, Changes: []Change{{OptionType: OptionSingle, OptionID: "o", Justification: Consent, State: Denied}}})
+	for end, want := range map[int]int{7: 1, 8: 0} {
+		if got := p.Throughout(d(6), d(end)); len(got) != want {
+			t.Errorf("refused on day 8, from day 6 to %d: %d entries, want %d", end, len(got), want)
+		}
+	}
+}
+
+func TestLatest(t *testing.T) {
+	p := season()
 	for at, want := range map[int][]bool{4: nil, 6: {false}, 11: {true}} {
 		list, expired := p.Latest(d(at))
 		if fmt.Sprint(expired) != fmt.Sprint(want) || len(list) != len(want) || len(list) > 0 && list[0].State != Granted {
 			t.Errorf("on day %d: %v, expired %v", at, list, expired)
 		}
 	}
+}
+
+// season is a grant from day 5 to day 10.
+func season() *Projection {
+	p := &Projection{}
+	tx := Transaction{Evidence: Evidence{ObtainedAt: d(2)}, Changes: []Change{{OptionType: OptionSingle, OptionID: "o", Justification: Consent, State: Granted, ValidFrom: d(5), ValidUntil: d(10)}}}
+	tx.Stamp(d(3), 0)
+	p.Add(tx)
+	return p
 }
 
 const catalogue = `
