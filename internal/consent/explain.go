@@ -101,7 +101,7 @@ func (v verdict) fate(run []candidate, i int, t Instant) (Fate, int, ID) {
 	case c == v.pending:
 		return FatePending, 6, v.standing.evidence.ID
 	}
-	if stood := decide(run[:i], t, nil).standing; c.plainClaim() && stood != nil && stood.state.Refusal() {
+	if stood := decide(run[:i], t).standing; c.plainClaim() && stood != nil && stood.state.Refusal() {
 		return FateOverruled, 5, stood.evidence.ID
 	}
 	for k := i + 1; k < len(run); k++ {

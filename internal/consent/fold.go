@@ -70,9 +70,9 @@ type verdict struct {
 	ceased     *candidate   // where nothing stands: the answer that ended last
 }
 
-// decide applies the rules to the candidates of one key, which are in order.
-// suppression is what the list says of the option's Channel, nil for nothing.
-func decide(run []candidate, t Instant, suppression *Suppression) verdict {
+// decide applies the rules to the candidates of one key, which are in order, apart
+// from the do-not-contact list.
+func decide(run []candidate, t Instant) verdict {
 	var v verdict
 	for i := range run {
 		c := &run[i]
@@ -98,9 +98,6 @@ func decide(run []candidate, t Instant, suppression *Suppression) verdict {
 	}
 	if v.standing != nil {
 		v.ceased = nil
-		if suppression != nil && suppression.suppresses(v.standing) {
-			v.suppressed = suppression
-		}
 	}
 	return v
 }

@@ -103,7 +103,13 @@ func eachRun[T any](list []T, same func(a, b *T) bool, visit func(run []T)) {
 
 // decide applies the rules to the candidates of one key.
 func (p *Projection) decide(run []candidate, t Instant) verdict {
-	return decide(run, t, p.suppression(run[len(run)-1].medium))
+	v := decide(run, t)
+	if v.standing != nil {
+		if s := p.suppression(v.standing.medium); s != nil && s.suppresses(v.standing) {
+			v.suppressed = s
+		}
+	}
+	return v
 }
 
 // suppression gives what the list says last of a Channel, nil for nothing.
@@ -122,7 +128,7 @@ func (p *Projection) Prune(now Instant) {
 	kept := p.candidates[:0:0]
 	p.runs(func(run []candidate) {
 		live := slices.ContainsFunc(run, func(c candidate) bool { return c.started(now) && !c.ended(now) })
-		ceased := decide(run, now, nil).ceased
+		ceased := decide(run, now).ceased
 		for i := range run {
 			c := &run[i]
 			switch {
