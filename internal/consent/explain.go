@@ -104,12 +104,16 @@ func (v verdict) fate(run []candidate, i int, t Instant) (Fate, int, ID) {
 	if stood := decide(run[:i], t).standing; c.plainClaim() && stood != nil && stood.state.Refusal() {
 		return FateOverruled, 5, stood.evidence.ID
 	}
+	by := v.pending // a later sign-up, unless what stands came after it, too
 	for k := i + 1; k < len(run); k++ {
-		if d := &run[k]; d.state.Refusal() && d.reverted == nil && d.started(t) {
+		switch d := &run[k]; {
+		case d.state.Refusal() && d.reverted == nil && d.started(t):
 			return FateDropped, 4, d.evidence.ID
+		case d == v.standing:
+			by = d
 		}
 	}
-	return FateSuperseded, 2, v.standing.evidence.ID
+	return FateSuperseded, 2, by.evidence.ID
 }
 
 // sentence says the fate in words.
