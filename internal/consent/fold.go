@@ -24,17 +24,21 @@ type candidate struct {
 
 func (c *candidate) started(t Instant) bool { return c.from <= t }
 
-// end is the instant from which the candidate no longer counts. A refusal has none
-// of its own (rule 4).
+// expiry is the instant at which the validity of the candidate ends. That of a refusal
+// never does (rule 4).
+func (c *candidate) expiry() Instant {
+	if c.until == 0 || c.state.Refusal() {
+		return math.MaxInt64
+	}
+	return c.until
+}
+
+// end is the instant from which the candidate no longer counts.
 func (c *candidate) end() Instant {
-	end := Instant(math.MaxInt64)
-	if c.until != 0 && !c.state.Refusal() {
-		end = c.until
-	}
 	if c.reverted != nil {
-		end = min(end, c.reverted.RecordedAt)
+		return min(c.expiry(), c.reverted.RecordedAt)
 	}
-	return end
+	return c.expiry()
 }
 
 func (c *candidate) ended(t Instant) bool { return c.end() <= t }
@@ -46,6 +50,12 @@ func (c *candidate) stood() bool { return max(c.from, c.evidence.RecordedAt) < c
 // plainClaim reports whether rule 5 binds the candidate: a claim that is not the
 // citizen's own act.
 func (c *candidate) plainClaim() bool { return c.state == Claimed && !c.evidence.ByCitizen }
+
+// yields reports whether c, which comes after o in order, leaves o standing (rules 5
+// and 6).
+func (c *candidate) yields(o *candidate) bool {
+	return c.state == Pending && o.state != Pending || c.plainClaim() && o.state.Refusal()
+}
 
 // outlasts reports whether c, which comes after o in order, makes o irrelevant for
 // good: it counts already, for at least as long as o, and rule 5 or 6 cannot set it
@@ -78,14 +88,15 @@ func decide(run []candidate, t Instant) verdict {
 		c := &run[i]
 		switch {
 		case c.ended(t):
-			if c.stood() && (v.ceased == nil || c.end() >= v.ceased.end()) {
+			// Of those that ended last, the one that was effective until then.
+			if o := v.ceased; c.stood() && (o == nil || c.end() > o.end() || c.end() == o.end() && !c.yields(o)) {
 				v.ceased = c
 			}
 		case c.reverted != nil, !c.started(t):
 			// No candidate (rule 1).
 		case c.state == Pending:
 			v.pending = c
-		case c.plainClaim() && v.standing != nil && v.standing.state.Refusal():
+		case v.standing != nil && c.yields(v.standing):
 			// Overruled: a claim does not undo a person's no (rule 5).
 		default:
 			// The later answer wins (rule 2). A refusal, which never ends, hereby also
@@ -122,7 +133,7 @@ func (v verdict) remnant() (Permission, bool) {
 		return Permission{}, false
 	}
 	by := v.ceased.evidence
-	if r := v.ceased.reverted; r != nil && v.ceased.end() == r.RecordedAt {
+	if r := v.ceased.reverted; r != nil && r.RecordedAt < v.ceased.expiry() {
 		by = r
 	}
 	e := v.ceased.entry(by)
