@@ -43,9 +43,27 @@ func (c *candidate) end() Instant {
 
 func (c *candidate) ended(t Instant) bool { return c.end() <= t }
 
+// undone reports whether a reversion ended the candidate before its validity did.
+func (c *candidate) undone() bool { return c.reverted != nil && c.reverted.RecordedAt < c.expiry() }
+
 // stood reports whether there was an instant at which the candidate was valid and
-// known to us; only what stood can cease.
-func (c *candidate) stood() bool { return max(c.from, c.evidence.RecordedAt) < c.end() }
+// known to us; only what stood can cease. At one and the same instant validities begin
+// and end before anything is recorded.
+func (c *candidate) stood() bool {
+	return max(c.from, c.evidence.RecordedAt) < c.expiry() && (c.reverted == nil || c.from <= c.reverted.RecordedAt)
+}
+
+// outstood reports whether c, which comes after o in order, was the one of two that had
+// stood and ended that was effective last.
+func (c *candidate) outstood(o *candidate) bool {
+	switch {
+	case c.end() != o.end():
+		return c.end() > o.end()
+	case c.undone() != o.undone():
+		return c.undone()
+	}
+	return !c.yields(o)
+}
 
 // plainClaim reports whether rule 5 binds the candidate: a claim that is not the
 // citizen's own act.
@@ -88,8 +106,7 @@ func decide(run []candidate, t Instant) verdict {
 		c := &run[i]
 		switch {
 		case c.ended(t):
-			// Of those that ended last, the one that was effective until then.
-			if o := v.ceased; c.stood() && (o == nil || c.end() > o.end() || c.end() == o.end() && !c.yields(o)) {
+			if c.stood() && (v.ceased == nil || c.outstood(v.ceased)) {
 				v.ceased = c
 			}
 		case c.reverted != nil, !c.started(t):
@@ -133,8 +150,8 @@ func (v verdict) remnant() (Permission, bool) {
 		return Permission{}, false
 	}
 	by := v.ceased.evidence
-	if r := v.ceased.reverted; r != nil && r.RecordedAt < v.ceased.expiry() {
-		by = r
+	if v.ceased.undone() {
+		by = v.ceased.reverted
 	}
 	e := v.ceased.entry(by)
 	e.State = ""
