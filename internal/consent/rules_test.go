@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+	"pgregory.net/rapid"
 )
 
 // The rules in readable cases: testdata/rules, whose README says how to write one.
@@ -385,7 +386,7 @@ func (b *book) answering(t *testing.T, q question) map[string]*Projection {
 }
 
 // stow gives what comes back from the store.
-func stow(t interface{ Fatal(...any) }, p *Projection) *Projection {
+func stow(t rapid.TB, p *Projection) *Projection {
 	raw, err := json.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
@@ -633,7 +634,7 @@ func fieldsOf(err error) []FieldError {
 
 func snapshot(t *testing.T) *Snapshot { return index(t, parseCatalogue(t, []byte(catalogue))) }
 
-func parseCatalogue(t *testing.T, doc []byte) Catalogue {
+func parseCatalogue(t rapid.TB, doc []byte) Catalogue {
 	t.Helper()
 	c, err := ParseCatalogue(doc)
 	if err != nil {
@@ -645,7 +646,7 @@ func parseCatalogue(t *testing.T, doc []byte) Catalogue {
 	return c
 }
 
-func index(t *testing.T, c Catalogue) *Snapshot {
+func index(t rapid.TB, c Catalogue) *Snapshot {
 	t.Helper()
 	items, err := c.Items()
 	if err != nil {
@@ -715,6 +716,7 @@ func TestResolve(t *testing.T) {
 		{OptionID: "newsletter-email", Justification: Consent, State: Denied},
 		{OptionID: "newsletter-email", Justification: Consent, State: Denied, ValidUntil: at + day},
 		{OptionType: OptionGroup, OptionID: "all-email", Justification: LegitimateInterest, State: Claimed},
+		{OptionID: "newsletter-email", Justification: LegitimateInterest, State: Objected},
 	}, &faults)
 	if len(faults) > 0 {
 		t.Fatal(faults)
@@ -730,6 +732,9 @@ func TestResolve(t *testing.T) {
 	}
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "changes[2].validUntil") || resolved[2].ValidUntil != at+day {
 		t.Errorf("warnings %q", warnings)
+	}
+	if c := resolved[4]; c.State != Objected || !c.Upheld {
+		t.Errorf("an objection is recorded as %s, upheld %v", c.State, c.Upheld)
 	}
 	members := resolved[3].Covers
 	if len(members) != 2 || members[0].OptionID != "newsletter-email" || members[0].ValidUntil != 0 ||
