@@ -27,6 +27,13 @@ type serveCommand struct{ config.Serve }
 // Run serves until the process is told to stop.
 func (c *serveCommand) Run(ctx context.Context, io streams) error {
 	log := observe.NewLogger(io.err, c.LogFormat, c.Level())
+	if c.PprofListen != "" {
+		stop, err := serveProfiles(ctx, c.PprofListen)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	s, err := newServer(ctx, c.Serve, log, extras{})
 	if err != nil {
 		return err

@@ -243,6 +243,8 @@ func TestRefusals(t *testing.T) {
 		"unknown level, flag":       {args: " --log-level loud", want: `--log-level: must be one of debug, info, warn, error, not "loud"`},
 		"address without port":      {args: " --listen localhost", want: `--listen: must be an address such as 127.0.0.1:8080 or :8080, not "localhost"`},
 		"port too high":             {args: " --listen :65536", want: `--listen: must be an address such as 127.0.0.1:8080 or :8080, not ":65536"`},
+		"profiles for everybody":    {args: " --pprof-listen :6060", want: `--pprof-listen: must be a loopback address such as 127.0.0.1:6060, not ":6060"`},
+		"profiles for neighbours":   {args: " --pprof-listen 10.0.0.1:6060", want: `--pprof-listen: must be a loopback address such as 127.0.0.1:6060, not "10.0.0.1:6060"`},
 		"base URL without scheme":   {args: " --base-url consent.example.com", want: `--base-url: must be a URL such as https://consent.example.com, not "consent.example.com"`},
 		"base URL with a password":  {args: " --base-url https://u:hunter2@example.com", want: "--base-url: must not contain a user name or a password"},
 		"address for a network":     {args: " --webhook-allow-net 127.0.0.1", want: "--webhook-allow-net: must be a network: for the single address write 127.0.0.1/32"},
@@ -487,6 +489,7 @@ log-level         info       default
 log-format        text       default
 roles             http,jobs  env OPENCPM_ROLES
 shutdown-timeout  20s        default
+pprof-listen      -          default
 `, "$FILE", path)
 	if diff := cmp.Diff(want, text.String()); diff != "" {
 		t.Errorf("text (-want +got):\n%s", diff)

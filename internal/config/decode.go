@@ -25,6 +25,7 @@ func decoders() []kong.Option {
 		kong.KindMapper(reflect.Int, decoder(strconv.Atoi, "a whole number")),
 		kong.KindMapper(reflect.Float64, decoder(parseNumber, "a number")),
 		kong.NamedMapper("address", decoder(parseAddress, "an address such as 127.0.0.1:8080 or :8080")),
+		kong.NamedMapper("loopback", decoder(parseLoopback, "a loopback address such as 127.0.0.1:6060")),
 		kong.NamedMapper("base-url", decoder(parseBaseURL, "a URL such as https://consent.example.com")),
 	}
 }
@@ -97,6 +98,15 @@ func parseAddress(text string) (string, error) {
 		return "", err
 	}
 	return text, nil
+}
+
+// parseLoopback takes addresses that nobody outside the machine can reach; a host name could be anywhere.
+func parseLoopback(text string) (string, error) {
+	address, err := netip.ParseAddrPort(text)
+	if err == nil && !address.Addr().IsLoopback() {
+		err = errors.New("not a loopback address")
+	}
+	return text, err
 }
 
 // parseBaseURL returns the URL without a slash at its end, so that paths can be put behind it.

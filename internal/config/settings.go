@@ -114,6 +114,7 @@ const (
 type Process struct {
 	Roles           []Role        `group:"Process" default:"http,deliver,jobs" enum:"http,deliver,jobs" help:"What this process does: answer requests, deliver webhooks, run imports, exports and other long work. Several processes can share the work on one PostgreSQL database."`
 	ShutdownTimeout time.Duration `group:"Process" default:"20s" min:"1s" max:"10m" help:"How long requests and deliveries in flight may go on after the signal to stop."`
+	PprofListen     string        `group:"Process" hidden:"" type:"loopback" placeholder:"IP:PORT" help:"Loopback address and port at which Go's profiles are served under /debug/pprof/, to find out where time and memory go. Default: none."`
 }
 
 // Has reports whether the process has the role.
