@@ -1,15 +1,19 @@
 #!/bin/sh
-# with-postgres.sh COMMAND [ARG…] runs the command beside a throwaway PostgreSQL, which it finds in
+# with-postgres.sh [--durable] COMMAND [ARG…] runs the command beside a throwaway PostgreSQL, which it finds in
 # OPENCPM_TEST_DATABASE_URL. If that is set already, the server it names is used and none is started.
 #
 # The server goes away with this script, and its data with it. Killing the script outright stops the server too
-# (its parent-death signal) and leaves only the data. fsync is off: tests kill our process, never the machine.
+# (its parent-death signal) and leaves only the data. fsync is off: tests kill our process, never the machine. What
+# measures asks for a --durable one, which works with PostgreSQL's own settings.
 set -eu
 
 fail() {
 	echo "with-postgres: $1" >&2
 	exit 1
 }
+
+risks="-F -c full_page_writes=off"
+[ "${1:-}" != --durable ] || { risks= && shift; }
 
 [ -z "${OPENCPM_TEST_DATABASE_URL:-}" ] || exec "$@"
 
@@ -49,7 +53,7 @@ collation=
 [ "${version%%[./]*}" -lt 15 ] || collation="--locale-provider=icu --icu-locale=en-US"
 
 cd "$dir" # the caller's directory may be closed to postgres
-# shellcheck disable=SC2086 # $as and $collation are lists of options
+# shellcheck disable=SC2086 # $as, $collation and $risks are lists of options
 setpriv $as --pdeathsig=QUIT "$bin/initdb" --no-sync --no-instructions --pgdata=data --username=opencpm \
 	--auth=scram-sha-256 --pwfile=password --encoding=UTF8 --locale=C.UTF-8 $collation >log 2>&1 ||
 	{ cat log >&2; fail "initdb failed"; }
@@ -58,8 +62,8 @@ setpriv $as --pdeathsig=QUIT "$bin/initdb" --no-sync --no-instructions --pgdata=
 for attempt in 1 2 3 4 5; do
 	port=$(shuf -i 20000-32000 -n 1)
 	# shellcheck disable=SC2086
-	setpriv $as --pdeathsig=QUIT "$bin/postgres" -D data -F -h 127.0.0.1 -p "$port" -k '' \
-		-c full_page_writes=off -c max_connections=200 >>log 2>&1 &
+	setpriv $as --pdeathsig=QUIT "$bin/postgres" -D data -h 127.0.0.1 -p "$port" -k '' \
+		-c max_connections=200 $risks >>log 2>&1 &
 	server=$!
 	while kill -0 "$server" 2>/dev/null; do
 		# The server says "ready" in this file once it accepts connections, as pg_ctl knows too.
