@@ -17,7 +17,7 @@ WITH_POSTGRES := internal/store/storetest/with-postgres.sh
 # only, and -short asks the property tests for fewer cases; `make soak` runs everything under it.
 RACE := $(patsubst %,./%/...,$(wildcard $(addprefix internal/,consent core deliver jobs observe safehttp store)))
 
-.PHONY: help build demo setup check test lint fmt fuzz soak generate generate-check clean
+.PHONY: help build demo setup check test lint fmt fuzz soak bench generate generate-check clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "%-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,11 @@ fuzz: ## fuzz every decoder for FUZZTIME (30s) each
 soak: ## the long run: all tests under the race detector three times, five minutes of fuzzing per decoder
 	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=3 -race -shuffle=on -timeout=2h ./...
 	scripts/fuzz 5m
+
+bench: build ## measure what docs/performance.md promises; BENCH=-quick takes a minute and shows that it works
+	go build -o bin/bench ./test/bench
+	$(WITH_POSTGRES) --durable bin/bench $(BENCH)
+	go generate ./test/bench
 
 generate: ## write the generated files anew
 	go generate ./...
