@@ -53,7 +53,7 @@ soak: ## the long run: all tests under the race detector three times, five minut
 	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=3 -race -shuffle=on -timeout=2h ./...
 	scripts/fuzz 5m
 
-bench: build ## measure what docs/performance.md promises; BENCH=-quick takes a minute and shows that it works
+bench: build ## measure against the yardsticks of docs/performance.md; BENCH=-quick only shows that it works
 	go build -o bin/bench ./test/bench
 	$(WITH_POSTGRES) --durable bin/bench $(BENCH)
 	go generate ./test/bench
