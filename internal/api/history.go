@@ -33,8 +33,8 @@ type citizenChanged struct {
 	ApplicationID string            `json:"applicationId"`
 	CitizenID     consent.ID        `json:"citizenId"`
 	ExternalRef   consent.Text      `json:"externalRef"`
-	Permissions   jsontext.Value   `json:"permissions"`
-	Preferences   jsontext.Value   `json:"preferences"`
+	Permissions   jsontext.Value    `json:"permissions"`
+	Preferences   jsontext.Value    `json:"preferences"`
 	EventType     consent.EventType `json:"eventType" enum:"citizen.changed,citizen.deleted"`
 	Sequence      int64             `json:"sequence"`
 	ChangedAt     consent.Timestamp `json:"changedAt"`

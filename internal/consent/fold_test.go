@@ -2,7 +2,6 @@ package consent
 
 import (
 	"cmp"
-	"github.com/go-json-experiment/json"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -10,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json"
 
 	"pgregory.net/rapid"
 )

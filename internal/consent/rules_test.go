@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	codec "github.com/go-json-experiment/json"
 	"github.com/goccy/go-yaml"
 	"pgregory.net/rapid"
 )
@@ -387,12 +388,12 @@ func (b *book) answering(t *testing.T, q question) map[string]*Projection {
 
 // stow gives what comes back from the store.
 func stow(t rapid.TB, p *Projection) *Projection {
-	raw, err := json.Marshal(p)
+	raw, err := codec.Marshal(p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var q Projection
-	if err := json.Unmarshal(raw, &q); err != nil {
+	if err := codec.Unmarshal(raw, &q); err != nil {
 		t.Fatal(err)
 	}
 	return &q

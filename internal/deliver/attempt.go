@@ -13,31 +13,21 @@ import (
 	"github.com/opencpm/opencpm/internal/store"
 )
 
-// send makes one attempt on a lane and returns when its outcome is durable.
-func (s *sender) send(ctx context.Context, l store.Lane) {
+// send makes one attempt on a message and returns when its outcome is durable. Its slot
+// is free as soon as the endpoint has answered.
+func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64) {
 	// What has begun is finished when the process stops; the time-out bounds it.
-	ctx, sub := context.WithoutCancel(ctx), s.settings()
-	m, known, err := s.e.compose(ctx, sub, l)
-	if err != nil {
-		s.e.log.Warn("a message cannot be read for sending; trying again", "subscription", sub.ID, "error", err)
-		time.Sleep(time.Second) // the lane is due: without a pause it would come straight back
-		return
-	}
-	sentAt, epoch, ok := s.e.stampFor(l, m.changedAt)
-	if !ok {
-		return // the shard is another node's, or will be in a moment
-	}
-	outcome := store.Settlement{Lane: l, SentAt: sentAt, Epoch: epoch}
-	a := Attempt{Subscription: sub.ID}
-	if known {
-		a.Citizen, a.Version = m.CitizenID, m.Sequence
-		outcome.Rendered = m.Sequence
-		outcome.Reason, a.Class, a.Took = s.post(ctx, sub, m, sentAt)
+	ctx, sub, l := context.WithoutCancel(ctx), s.settings(), m.lane
+	outcome := store.Settlement{Lane: l, Rendered: m.Sequence, SentAt: consent.Instant(m.SentAt), Epoch: epoch}
+	a := Attempt{Subscription: sub.ID, Citizen: m.CitizenID, Version: m.Sequence}
+	if m.known {
+		outcome.Reason, a.Class, a.Took = s.post(ctx, sub, m)
 	} else {
 		// Erased, and the reference forgotten after 30 days, or the receipt unreadable since:
 		// nobody to tell about.
 		outcome.Rendered, a.Class = l.Version, "erased"
 	}
+	s.answered(q)
 	now := consent.At(time.Now())
 	outcome.Delivered = outcome.Reason == ""
 	if !outcome.Delivered {
@@ -54,8 +44,8 @@ func (s *sender) send(ctx context.Context, l store.Lane) {
 
 // post sends the message. reason is empty for a 2xx answer and otherwise says in
 // one sentence why it was not delivered.
-func (s *sender) post(ctx context.Context, sub store.Registered, m message, sentAt consent.Instant) (reason, class string, took time.Duration) {
-	body, err := m.render(sentAt)
+func (s *sender) post(ctx context.Context, sub store.Registered, m message) (reason, class string, took time.Duration) {
+	body, err := m.render()
 	if err != nil {
 		return "the message cannot be rendered", "internal", 0
 	}

@@ -294,29 +294,31 @@ func (e *Engine) free(l store.Lane) {
 	}
 }
 
-// stampFor gives the sentAt of a message that is rendered now, and the epoch of
-// the lease under which it leaves. It is false where the lease is gone or about to
-// go. sentAt rises strictly per citizen, whichever process stamps: within this one
+// mayLeave gives the epoch of the lease under which a message of a shard leaves. It is
+// false where the lease is gone or about to go.
+func (e *Engine) mayLeave(shard int64) (epoch int64, ok bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.hold.Epochs[shard], e.hold.Covers(shard) && holds(e.hold)
+}
+
+// stampFor gives the sentAt of a message whose state was read at an instant. sentAt rises strictly per citizen, whichever process stamps: within this one
 // by the stamps that the clock has not passed yet, across processes by the end of
-// the lease before. It is never earlier than rendered, the last change in the state. A
-// receipt was rendered in the commit of its change, and keeps that stamp whenever it
-// leaves.
-func (e *Engine) stampFor(l store.Lane, rendered consent.Instant) (sentAt consent.Instant, epoch int64, ok bool) {
+// the lease before. It is never earlier than the last change in the state. A receipt
+// was rendered in the commit of its change, and keeps that stamp whenever it leaves.
+func (e *Engine) stampFor(l store.Lane, read, changed consent.Instant) consent.Instant {
+	if l.Change != 0 {
+		return changed
+	}
 	const unit = 1000 // sentAt is published in milliseconds
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if !e.hold.Covers(l.Shard) || !holds(e.hold) {
-		return 0, 0, false
-	}
-	if l.Change != 0 {
-		return rendered, e.hold.Epochs[l.Shard], true
-	}
-	now := consent.At(time.Now()).Add(e.hold.Ahead) / unit * unit
-	at := max(now, rendered, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
+	now := read.Add(e.hold.Ahead) / unit * unit
+	at := max(now, changed, e.hold.Floors[l.Shard]/unit*unit+unit, e.stamps[l.Citizen]+unit)
 	if len(e.stamps) > 1<<12 {
 		maps.DeleteFunc(e.stamps, func(_ int64, s consent.Instant) bool { return s+unit <= now })
 	}
 	e.stamps[l.Citizen] = at
 	e.last = max(e.last, at)
-	return at, e.hold.Epochs[l.Shard], true
+	return at
 }

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -32,50 +33,68 @@ type message struct {
 	ChangedBy consent.Text      `json:"changedBy"` // the client that caused the last change
 	Coalesced int64             `json:"coalesced"` // how many changes this message carries
 
-	changedAt consent.Instant     // of the last change in it
-	state     *consent.Projection // of a full state, which is rendered as it is sent
+	lane  store.Lane
+	known bool                // false: there is nothing left to tell
+	state *consent.Projection // of a full state, which is rendered as it is sent
 }
 
-// compose gathers what the next message of a lane says. known is false where there is
-// nothing left to tell.
-func (e *Engine) compose(ctx context.Context, sub store.Registered, l store.Lane) (m message, known bool, err error) {
-	m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes}
-	if l.Change == 0 {
-		states, err := e.store.States(ctx, []int64{l.Citizen})
-		v, known := states[l.Citizen]
-		if err != nil || !known {
-			return m, false, err
+// compose reads what the next messages of lanes say, and stamps them.
+func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []store.Lane) ([]message, error) {
+	var citizens, changes []int64
+	for _, l := range lanes {
+		if l.Change == 0 {
+			citizens = append(citizens, l.Citizen)
+		} else {
+			changes = append(changes, l.Change)
 		}
-		m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
-		m.changedAt, m.state = v.ChangedAt, v.Projection
-		if v.Erased {
-			m.EventType = consent.CitizenDeleted
-		}
-	} else {
-		v, known, err := e.store.Receipt(ctx, l.Change)
-		if err != nil || !known {
-			return m, false, err
-		}
-		m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
-		m.EventType, m.changedAt = v.Event, v.ChangedAt
-		var news struct {
-			Permissions jsontext.Value `json:"permissions"`
-			Preferences jsontext.Value `json:"preferences"`
-		}
-		if err := json.Unmarshal(v.News, &news); err != nil {
-			return m, false, err
-		}
-		m.Permissions, m.Preferences = news.Permissions, news.Preferences // as they are
 	}
-	m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
-	return m, true, nil
+	at := consent.At(time.Now()) // before the states are read: they hold all that was there then
+	var states map[int64]store.State
+	var receipts map[int64]store.ListedChange
+	var err error
+	if citizens != nil {
+		if states, err = e.store.States(ctx, citizens); err != nil {
+			return nil, err
+		}
+	}
+	if changes != nil {
+		if receipts, err = e.store.Receipts(ctx, changes); err != nil {
+			return nil, err
+		}
+	}
+	list := make([]message, len(lanes))
+	for i, l := range lanes {
+		m := &list[i]
+		*m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes, lane: l}
+		var changed consent.Instant
+		if v, known := states[l.Citizen]; known && l.Change == 0 {
+			m.known, m.state, changed = true, v.Projection, v.ChangedAt
+			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
+			if v.Erased {
+				m.EventType = consent.CitizenDeleted
+			}
+		} else if v, known := receipts[l.Change]; known {
+			m.known, m.EventType, changed = true, v.Event, v.ChangedAt
+			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
+			var news struct {
+				Permissions jsontext.Value `json:"permissions"`
+				Preferences jsontext.Value `json:"preferences"`
+			}
+			if err := json.Unmarshal(v.News, &news); err != nil {
+				return nil, err
+			}
+			m.Permissions, m.Preferences = news.Permissions, news.Preferences // as they are
+		}
+		m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
+		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
+	}
+	return list, nil
 }
 
 // render writes the body: a full state as it is at sentAt.
-func (m message) render(sentAt consent.Instant) ([]byte, error) {
-	m.SentAt = consent.Timestamp(sentAt)
+func (m message) render() ([]byte, error) {
 	if m.state != nil {
-		full := m.state.FullState(sentAt)
+		full := m.state.FullState(consent.Instant(m.SentAt))
 		m.Permissions, m.Preferences = full.Permissions, full.Preferences
 	}
 	return json.Marshal(&m)

@@ -183,15 +183,29 @@ func (s *Store) EndOfChanges(ctx context.Context, application int64) (end Place,
 	return end, s.classify(err)
 }
 
-// Receipt reads the content of a receipt by the number of its change. It is false for
-// a change that nobody can read any more.
-func (s *Store) Receipt(ctx context.Context, number int64) (v ListedChange, readable bool, err error) {
-	_, err = collect(ctx, s.read, func(r *sql.Rows) (struct{}, error) {
-		var err error
-		v, readable, err = s.listedChange(r)
+// Receipts reads the contents of receipts by the numbers of their changes. What nobody
+// can read any more is left out.
+func (s *Store) Receipts(ctx context.Context, numbers []int64) (map[int64]ListedChange, error) {
+	found := make(map[int64]ListedChange, len(numbers))
+	marks, args := places(numbers)
+	_, err := collect(ctx, s.read, func(r *sql.Rows) (struct{}, error) {
+		v, readable, err := s.listedChange(r)
+		if readable {
+			found[v.Place.Minor] = v
+		}
 		return struct{}{}, err
-	}, `SELECT `+changeColumns+` FROM `+changeTables+` WHERE h.id = $1`, number)
-	return v, readable, s.classify(err)
+	}, `SELECT `+changeColumns+` FROM `+changeTables+` WHERE h.id IN (`+marks+`)`, args...)
+	return found, s.classify(err)
+}
+
+// places gives the place holders and arguments of a list of numbers.
+func places(numbers []int64) (marks string, args []any) {
+	list := make([]string, len(numbers))
+	args = make([]any, len(numbers))
+	for i, n := range numbers {
+		list[i], args[i] = fmt.Sprintf("$%d", i+1), n
+	}
+	return strings.Join(list, ", "), args
 }
 
 // ChangedFilter says which citizens to list: those with a change from Since until

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -65,10 +64,7 @@ func (s *Store) Lanes(ctx context.Context, subscription int64, held Hold, stored
 // States reads the states of citizens by the store's numbers, for rendering. One
 // whose farewell has been forgotten meanwhile is left out.
 func (s *Store) States(ctx context.Context, citizens []int64) (map[int64]State, error) {
-	marks, args := make([]string, len(citizens)), make([]any, len(citizens))
-	for i, c := range citizens {
-		marks[i], args[i] = fmt.Sprintf("$%d", i+1), c
-	}
+	marks, args := places(citizens)
 	type row struct {
 		*citizenRow
 		farewell []byte
@@ -76,7 +72,7 @@ func (s *Store) States(ctx context.Context, citizens []int64) (map[int64]State, 
 	rows, err := collect(ctx, s.read, func(r *sql.Rows) (v row, err error) {
 		v.citizenRow, err = scanCitizen(scanner(func(dest ...any) error { return r.Scan(append(dest, &v.farewell)...) }))
 		return v, err
-	}, `SELECT `+citizenColumns+`, c.farewell FROM `+citizenTables+` WHERE c.id IN (`+strings.Join(marks, ", ")+`)`, args...)
+	}, `SELECT `+citizenColumns+`, c.farewell FROM `+citizenTables+` WHERE c.id IN (`+marks+`)`, args...)
 	if err != nil {
 		return nil, s.classify(err)
 	}

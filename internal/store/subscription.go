@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
 )
@@ -194,11 +193,8 @@ type SubscriptionFilter struct {
 // Subscriptions lists subscriptions in the order in which they were created, and
 // how many there are in all.
 func (s *Store) Subscriptions(ctx context.Context, f SubscriptionFilter) ([]Registered, int64, error) {
-	marks, args := make([]string, len(f.Applications)), make([]any, len(f.Applications))
-	for i, a := range f.Applications {
-		marks[i], args[i] = fmt.Sprintf("$%d", i+1), a
-	}
-	where := "s.application IN (" + strings.Join(marks, ", ") + ")"
+	marks, args := places(f.Applications)
+	where := "s.application IN (" + marks + ")"
 	if f.Status != "" {
 		args = append(args, string(f.Status))
 		where += fmt.Sprintf(" AND s.status = $%d", len(args))
