@@ -39,6 +39,10 @@ const (
 // States lists every state.
 var States = []State{Granted, Denied, Pending, Claimed, Objected, ObjectionUpheld}
 
+// HideableStates are what a rule set can hide: every state, and that of an option
+// that was never answered.
+var HideableStates = append([]State{NoState}, States...)
+
 // States gives the states that the basis allows, nil for an unknown basis.
 func (j Justification) States() []State {
 	switch j {

@@ -5,12 +5,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/sosodev/duration"
-	"golang.org/x/text/language"
 )
 
 // Catalogue is the set-up of one application as one document, the form in which
@@ -27,6 +24,7 @@ type Catalogue struct {
 	PrivacyPolicies      []PrivacyPolicy       `json:"privacyPolicies,omitempty"`
 	PermissionStatements []PermissionStatement `json:"permissionStatements,omitempty"`
 	Templates            []Template            `json:"templates,omitempty"`
+	RuleSets             []RuleSet             `json:"ruleSets,omitempty"`
 }
 
 // ApplicationSettings are the settings of the application as a whole.
@@ -138,7 +136,7 @@ type Template struct {
 	Reference     string  `json:"reference"`
 	Name          string  `json:"name"`
 	PrivacyPolicy string  `json:"privacyPolicy,omitempty"`
-	Blocks        []Block `json:"blocks"`
+	Blocks        []Block `json:"blocks,omitempty"`
 }
 
 // Block is one part of a template; Type says which fields apply.
@@ -157,6 +155,23 @@ type BlockOption struct {
 	Justification Justification `json:"justification"`
 	Label         Localised     `json:"label,omitempty"`
 }
+
+// RuleSet are conditions under which a widget shows only part of a template.
+type RuleSet struct {
+	Reference string `json:"reference"`
+	Name      string `json:"name"`
+	// ExpiresWithin, an ISO 8601 duration, keeps an answered option in sight while its
+	// answer ends within that time.
+	ExpiresWithin string   `json:"expiresWithin,omitempty"`
+	MaxOptions    *int     `json:"maxOptions,omitempty"` // shown at once; nil for all
+	HideStates    []State  `json:"hideStates,omitempty"` // options in these states are left out
+	Channels      []string `json:"channels,omitempty"`   // that are offered; empty for all
+	// MandatoryPreferences must be answered.
+	MandatoryPreferences []string `json:"mandatoryPreferences,omitempty"`
+}
+
+// NoState stands in a rule set for the state of an option that was never answered.
+const NoState State = "NONE"
 
 // Localised is a text by locale. A document may give a bare string: the text in
 // the default locale, kept under the empty key.
@@ -215,303 +230,17 @@ func (c Catalogue) YAML() ([]byte, error) {
 	return yaml.JSONToYAML(asJSON)
 }
 
-// Item kinds, the names under which the parts of a catalogue are kept.
-const (
-	KindApplication = "application"
-	KindParty       = "party"
-	KindPurpose     = "purpose"
-	KindChannel     = "channel"
-	KindOption      = "option"
-	KindOptionGroup = "option-group"
-	KindPreference  = "preference"
-	KindPolicy      = "privacy-policy"
-	KindStatement   = "permission-statement"
-	KindTemplate    = "template"
-)
-
-// Item is one part of a catalogue on its own: what is versioned.
-type Item struct {
-	Kind string
-	Key  string // id or reference, unique within application and kind
-	Body json.RawMessage
-}
-
-// Items takes the catalogue apart, in the order of the document.
-func (c Catalogue) Items() ([]Item, error) {
-	var items []Item
-	var failed error
-	add := func(kind, key string, v any) {
-		b, err := json.Marshal(v)
-		if err != nil {
-			failed = err
-		}
-		items = append(items, Item{kind, key, b})
-	}
-	add(KindApplication, "", c.Application)
-	for _, v := range c.Parties {
-		add(KindParty, v.ID, v)
-	}
-	for _, v := range c.Purposes {
-		add(KindPurpose, v.ID, v)
-	}
-	for _, v := range c.Channels {
-		add(KindChannel, v.ID, v)
-	}
-	for _, v := range c.Options {
-		add(KindOption, v.ID, v)
-	}
-	for _, v := range c.OptionGroups {
-		add(KindOptionGroup, v.ID, v)
-	}
-	for _, v := range c.Preferences {
-		add(KindPreference, v.Reference, v)
-	}
-	for _, v := range c.PrivacyPolicies {
-		add(KindPolicy, v.Reference, v)
-	}
-	for _, v := range c.PermissionStatements {
-		add(KindStatement, v.Reference, v)
-	}
-	for _, v := range c.Templates {
-		add(KindTemplate, v.Reference, v)
-	}
-	return items, failed
-}
-
-// Assemble puts a catalogue together from its parts, keeping their order.
-func Assemble(items []Item) (Catalogue, error) {
-	var c Catalogue
-	for _, it := range items {
-		var err error
-		switch it.Kind {
-		case KindApplication:
-			err = json.Unmarshal(it.Body, &c.Application)
-		case KindParty:
-			err = appendFrom(&c.Parties, it.Body)
-		case KindPurpose:
-			err = appendFrom(&c.Purposes, it.Body)
-		case KindChannel:
-			err = appendFrom(&c.Channels, it.Body)
-		case KindOption:
-			err = appendFrom(&c.Options, it.Body)
-		case KindOptionGroup:
-			err = appendFrom(&c.OptionGroups, it.Body)
-		case KindPreference:
-			err = appendFrom(&c.Preferences, it.Body)
-		case KindPolicy:
-			err = appendFrom(&c.PrivacyPolicies, it.Body)
-		case KindStatement:
-			err = appendFrom(&c.PermissionStatements, it.Body)
-		case KindTemplate:
-			err = appendFrom(&c.Templates, it.Body)
-		default:
-			err = fmt.Errorf("unknown kind")
-		}
-		if err != nil {
-			return c, fmt.Errorf("catalogue item %s %q: %w", it.Kind, it.Key, err)
-		}
-	}
-	return c, nil
-}
-
-func appendFrom[T any](list *[]T, body json.RawMessage) error {
-	var v T
-	err := json.Unmarshal(body, &v)
-	*list = append(*list, v)
-	return err
-}
-
-// Check says everything that is wrong with the catalogue at once, nil when it
-// holds together: keys are unique, whatever is named exists, every lawful basis
-// and duration is one.
-func (c Catalogue) Check() error {
-	var f Faults
-	if c.Application.Name == "" {
-		f.Add("application.name", "must be given")
-	}
-	for i, l := range c.Application.Locales {
-		checkLocale(&f, fmt.Sprintf("application.locales[%d]", i), l)
-	}
-	if d := c.Application.DefaultLocale; d != "" {
-		checkLocale(&f, "application.defaultLocale", d)
-		if len(c.Application.Locales) > 0 && !slices.Contains(c.Application.Locales, d) {
-			f.Add("application.defaultLocale", "must be one of application.locales")
-		}
-	}
-	parties := keys(&f, "parties", "id", c.Parties, func(v Party) string { return v.ID })
-	purposes := keys(&f, "purposes", "id", c.Purposes, func(v Purpose) string { return v.ID })
-	channels := keys(&f, "channels", "id", c.Channels, func(v Channel) string { return v.ID })
-	options := keys(&f, "options", "id", c.Options, func(v Option) string { return v.ID })
-	groups := keys(&f, "optionGroups", "id", c.OptionGroups, func(v OptionGroupItem) string { return v.ID })
-	preferences := keys(&f, "preferences", "reference", c.Preferences, func(v Preference) string { return v.Reference })
-	policies := keys(&f, "privacyPolicies", "reference", c.PrivacyPolicies, func(v PrivacyPolicy) string { return v.Reference })
-	statements := keys(&f, "permissionStatements", "reference", c.PermissionStatements, func(v PermissionStatement) string { return v.Reference })
-	keys(&f, "templates", "reference", c.Templates, func(v Template) string { return v.Reference })
-
-	for i, o := range c.Options {
-		at := fmt.Sprintf("options[%d]", i)
-		known(&f, at+".party", parties, o.Party, "party")
-		known(&f, at+".purpose", purposes, o.Purpose, "purpose")
-		known(&f, at+".channel", channels, o.Channel, "channel")
-		if len(o.Justifications) == 0 {
-			f.Add(at+".justifications", "must name at least one lawful basis")
-		}
-		seen := map[Justification]bool{}
-		for k, j := range o.Justifications {
-			at := fmt.Sprintf("%s.justifications[%d]", at, k)
-			if j.Basis.States() == nil {
-				f.Add(at+".basis", "must be one of %s", join(Justifications))
-			} else if seen[j.Basis] {
-				f.Add(at+".basis", "stands twice")
-			}
-			seen[j.Basis] = true
-			if _, err := j.period(); err != nil {
-				f.Add(at+".validFor", "%v", err)
-			}
-		}
-	}
-	for i, g := range c.OptionGroups {
-		if len(g.Options) == 0 {
-			f.Add(fmt.Sprintf("optionGroups[%d].options", i), "must name at least one option")
-		}
-		for k, o := range g.Options {
-			at := fmt.Sprintf("optionGroups[%d].options[%d]", i, k)
-			known(&f, at, options, o, "option")
-			if slices.Contains(g.Options[:k], o) {
-				f.Add(at, "stands twice")
-			}
-		}
-	}
-	for i, p := range c.Preferences {
-		at := fmt.Sprintf("preferences[%d]", i)
-		if p.Kind != SingleChoice && p.Kind != MultiChoice {
-			f.Add(at+".kind", "must be %s or %s", SingleChoice, MultiChoice)
-		}
-		if len(p.Choices) == 0 {
-			f.Add(at+".choices", "must offer at least one choice")
-		}
-		keys(&f, at+".choices", "reference", p.Choices, func(v Choice) string { return v.Reference })
-		c.checkText(&f, at+".label", p.Label)
-		for k, choice := range p.Choices {
-			c.checkText(&f, fmt.Sprintf("%s.choices[%d].label", at, k), choice.Label)
-		}
-	}
-	for i, p := range c.PrivacyPolicies {
-		at := fmt.Sprintf("privacyPolicies[%d].versions", i)
-		if len(p.Versions) == 0 {
-			f.Add(at, "must hold at least one version")
-		}
-		keys(&f, at, "version", p.Versions, func(v PolicyVersion) string { return v.Version })
-	}
-	for i, s := range c.PermissionStatements {
-		c.checkText(&f, fmt.Sprintf("permissionStatements[%d].text", i), s.Text)
-	}
-	for i, t := range c.Templates {
-		at := fmt.Sprintf("templates[%d]", i)
-		if t.PrivacyPolicy != "" {
-			known(&f, at+".privacyPolicy", policies, t.PrivacyPolicy, "privacy policy")
-		}
-		for k, b := range t.Blocks {
-			at := fmt.Sprintf("%s.blocks[%d]", at, k)
-			switch b.Type {
-			case "permissions":
-				known(&f, at+".statement", statements, b.Statement, "permission statement")
-				for m, o := range b.Options {
-					c.checkBlockOption(&f, fmt.Sprintf("%s.options[%d]", at, m), o, options, groups)
-				}
-			case "multi-choice-preference", "single-choice-preference":
-				known(&f, at+".preference", preferences, b.Preference, "preference")
-			case "text":
-				c.checkText(&f, at+".text", b.Text)
-			default:
-				f.Add(at+".type", "must be permissions, multi-choice-preference, single-choice-preference or text")
-			}
-		}
-	}
-	return f.Err()
-}
-
-func (c Catalogue) checkBlockOption(f *Faults, at string, b BlockOption, options, groups map[string]int) {
-	if (b.Option == "") == (b.OptionGroup == "") {
-		f.Add(at, "must name either an option or an optionGroup")
-		return
-	}
-	if b.OptionGroup != "" {
-		known(f, at+".optionGroup", groups, b.OptionGroup, "option group")
-		return
-	}
-	known(f, at+".option", options, b.Option, "option")
-	if i, ok := options[b.Option]; ok {
-		if _, ok := c.Options[i].Basis(b.Justification); !ok {
-			f.Add(at+".justification", "the option %q does not allow this lawful basis", b.Option)
-		}
-	}
-}
-
-func (c Catalogue) checkText(f *Faults, at string, l Localised) {
-	if len(l) == 0 {
-		f.Add(at, "must be given")
-	}
-	for locale, text := range l {
-		if text == "" {
-			f.Add(at, "must not be empty")
-		}
-		if locale != "" {
-			checkLocale(f, at, locale)
-		}
-	}
-}
-
-func checkLocale(f *Faults, at, locale string) {
-	if _, err := language.Parse(locale); err != nil {
-		f.Add(at, "must be a language tag such as en or de-AT")
-	}
-}
-
-// keys checks the keys of one list and gives their places.
-func keys[T any](f *Faults, list, field string, items []T, key func(T) string) map[string]int {
-	at := make(map[string]int, len(items))
-	for i, it := range items {
-		k := key(it)
-		location := fmt.Sprintf("%s[%d].%s", list, i, field)
-		CheckText(f, location, k, 1, 100)
-		if j, twice := at[k]; twice {
-			f.Add(location, "is the same as that of %s[%d]", list, j)
-			continue
-		}
-		at[k] = i
-	}
-	return at
-}
-
-func known(f *Faults, at string, places map[string]int, key, what string) {
-	if _, ok := places[key]; !ok {
-		f.Add(at, "names no %s of the catalogue", what)
-	}
-}
-
-// CheckText notes a fault unless s is valid UTF-8 of least to most characters
-// without control characters.
-func CheckText(f *Faults, location, s string, least, most int) {
-	n := utf8.RuneCountInString(s)
-	switch {
-	case !utf8.ValidString(s):
-		f.Add(location, "must be valid UTF-8")
-	case n < least && n == 0:
-		f.Add(location, "must be given")
-	case n < least || n > most:
-		f.Add(location, "must have %d to %d characters", least, most)
-	case strings.ContainsFunc(s, unicode.IsControl):
-		f.Add(location, "must not contain control characters")
-	}
-}
-
 // period gives the default validity, nil where there is none.
 func (a AllowedBasis) period() (*duration.Duration, error) {
 	if a.ValidFor == "" {
 		return nil, nil
 	}
-	d, err := duration.Parse(a.ValidFor)
+	return parsePeriod(a.ValidFor)
+}
+
+// parsePeriod reads an ISO 8601 duration that is longer than nothing.
+func parsePeriod(text string) (*duration.Duration, error) {
+	d, err := duration.Parse(text)
 	if err != nil || d.Negative || d.ToTimeDuration() <= 0 {
 		return nil, fmt.Errorf("must be an ISO 8601 duration such as P2Y or P18M")
 	}

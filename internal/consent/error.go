@@ -75,9 +75,13 @@ func KindOf(err error) Kind {
 // of them at once.
 type Faults []FieldError
 
+// maxFaults is how many faults are gathered at most: more help nobody, and each
+// one is looked for among all.
+const maxFaults = 1000
+
 // Add notes a fault at a location; the first one there is enough.
 func (f *Faults) Add(location, format string, args ...any) {
-	if f.At(location) {
+	if len(*f) == maxFaults || f.At(location) {
 		return
 	}
 	*f = append(*f, FieldError{Location: location, Message: fmt.Sprintf(format, args...)})

@@ -14,6 +14,7 @@ import (
 
 	codec "github.com/go-json-experiment/json"
 	"github.com/goccy/go-yaml"
+	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
 )
 
@@ -751,8 +752,9 @@ parties: [{id: a, name: A}, {id: a, name: B}]
 options: [{id: o, party: x, purpose: y, channel: z, justifications: [{basis: consent, validFor: 2 years}, {basis: consent}, {basis: hope}]}, {id: p, party: a, purpose: y, channel: z, justifications: []}]
 optionGroups: [{id: g, name: G, options: [o, o, q]}, {id: h, name: H, options: []}]
 preferences: [{reference: "", kind: any, label: "", choices: []}]
-privacyPolicies: [{reference: p, name: P, versions: []}]
+privacyPolicies: [{reference: p, name: P, versions: []}, {reference: u, name: "", versions: [{version: "1", url: "javascript:x"}, {version: "1", url: /here}]}]
 permissionStatements: [{reference: s, text: {}}]
+ruleSets: [{reference: r, name: R, expiresWithin: soon, maxOptions: 0, hideStates: [NONE, OFF, NONE], channels: [q], mandatoryPreferences: [x, x]}]
 templates: [{reference: t, name: T, privacyPolicy: q, blocks: [{type: image}, {type: permissions, statement: q, options: [{option: o, justification: contract}, {justification: consent}]}]}]
 `))
 	if err != nil {
@@ -772,6 +774,9 @@ templates: [{reference: t, name: T, privacyPolicy: q, blocks: [{type: image}, {t
 		"optionGroups[0].options[1]", "optionGroups[0].options[2]", "optionGroups[1].options", "preferences[0].reference", "preferences[0].kind",
 		"preferences[0].choices", "preferences[0].label", "privacyPolicies[0].versions", "permissionStatements[0].text", "templates[0].privacyPolicy",
 		"templates[0].blocks[0].type", "templates[0].blocks[1].statement", "templates[0].blocks[1].options[0].justification", "templates[0].blocks[1].options[1]",
+		"privacyPolicies[1].name", "privacyPolicies[1].versions[0].url", "privacyPolicies[1].versions[1].version", "privacyPolicies[1].versions[1].url",
+		"ruleSets[0].expiresWithin", "ruleSets[0].maxOptions", "ruleSets[0].hideStates[1]", "ruleSets[0].hideStates[2]", "ruleSets[0].channels[0]",
+		"ruleSets[0].mandatoryPreferences[0]",
 	} {
 		if !said[want] {
 			t.Errorf("nothing is said of %s", want)
@@ -784,6 +789,54 @@ func TestCatalogueRefusesUnknownKeys(t *testing.T) {
 		if _, err := ParseCatalogue([]byte(doc)); KindOf(err) != Malformed {
 			t.Errorf("%q: %v", doc, err)
 		}
+	}
+}
+
+func TestCatalogueComesApartAndTogether(t *testing.T) {
+	c, err := ParseCatalogue([]byte(catalogue + `
+ruleSets: [{reference: nudge, name: N, maxOptions: 2, hideStates: [NONE, GRANTED], channels: [email]}]
+`))
+	if err != nil || c.Check() != nil {
+		t.Fatal(err, c.Check())
+	}
+	items, err := c.Items()
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Assemble(items)
+	if diff := cmp.Diff(c, again); err != nil || diff != "" {
+		t.Errorf("%v (-before +after):\n%s", err, diff)
+	}
+	for i, it := range items[1:] {
+		var fields Fields
+		if err := json.Unmarshal(it.Body, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields["unknown"], fields["NAME"] = json.RawMessage("5"), json.RawMessage("{}")
+		if made, err := NewItem(it.Kind, fields); err != nil || !cmp.Equal(made, it) {
+			t.Errorf("made of its fields, %s is %s: %v", it.Body, made.Body, err)
+		}
+		list, ok := listOfKind(it.Kind)
+		place := 0
+		for i > place && items[i-place].Kind == it.Kind {
+			place++
+		}
+		if kind, key, within := c.Locate(fmt.Sprintf("%s[%d].a[2].b", list.name, place)); !ok || kind != it.Kind || key != it.Key || within != "a[2].b" {
+			t.Errorf("place %d of %s is %s %s %s", place, list.name, kind, key, within)
+		}
+	}
+	if kind, key, within := c.Locate("application.locales[0]"); kind != KindApplication || key != "" || within != "locales[0]" {
+		t.Errorf("%s %s %s", kind, key, within)
+	}
+	if _, err := Assemble([]Item{{Kind: "nothing", Body: []byte("{}")}}); err == nil {
+		t.Error("an unknown kind is taken")
+	}
+}
+
+func TestOnlySoManyFaultsAreSaid(t *testing.T) {
+	c := Catalogue{Options: make([]Option, 100_000)}
+	if n := len(c.Faults(nil)); n != maxFaults {
+		t.Errorf("%d faults", n)
 	}
 }
 

@@ -8,6 +8,10 @@ type Revision struct {
 	ID       string // what the API calls the item: the key itself, or an id made by the server
 	Revision int64  // counts the versions of this item from 1
 	Archived bool
+	Position int // within the document
+
+	RecordedAt Instant
+	RecordedBy string // the credential, or operator
 }
 
 // Snapshot is the catalogue of one application as it is at one revision, indexed
