@@ -229,7 +229,7 @@ func (c *catalogImportCommand) Run(ctx context.Context, io streams) error {
 		return err
 	}
 	return withCore(ctx, c.Store, func(s *core.Service, _ *identity.Service) error {
-		differences, err := s.ImportCatalogue(ctx, c.Application, doc, c.Prune, c.DryRun)
+		differences, err := s.ImportCatalogue(ctx, c.Application, doc, core.Import{Prune: c.Prune, DryRun: c.DryRun})
 		if err != nil {
 			return err
 		}

@@ -118,7 +118,7 @@ func (c *demoCommand) setUp(ctx context.Context, s *server) (access, error) {
 	if err != nil {
 		return access{}, err
 	}
-	if _, err := s.core.ImportCatalogue(ctx, demoApplication, doc, false, false); err != nil {
+	if _, err := s.core.ImportCatalogue(ctx, demoApplication, doc, core.Import{}); err != nil {
 		return access{}, err
 	}
 	path := filepath.Join(c.Data, "demo.json")

@@ -119,6 +119,21 @@ func (s *server) routes() {
 	route(s, "PATCH  /v1/subscriptions/{id}", "changeSubscription", consent.WebhooksManage, s.changeSubscription)
 	route(s, "DELETE /v1/subscriptions/{id}", "deleteSubscription", consent.WebhooksManage, s.deleteSubscription)
 
+	route(s, "GET    /v1/permissions/configuration", "getPermissionConfiguration", consent.ConsentRead, s.getPermissionConfiguration)
+
+	route(s, "GET    /v1/configuration", "getConfiguration", consent.ConfigurationRead, s.getConfiguration)
+	route(s, "PUT    /v1/configuration", "putConfiguration", consent.ConfigurationWrite, s.putConfiguration)
+	configure[consent.Party](s)
+	configure[consent.Purpose](s)
+	configure[consent.Channel](s)
+	configure[consent.Option](s)
+	configure[consent.OptionGroupItem](s)
+	configure[consent.Preference](s)
+	configure[consent.PrivacyPolicy](s)
+	configure[consent.PermissionStatement](s)
+	configure[consent.Template](s)
+	configure[consent.RuleSet](s)
+
 	s.handedIn("/healthz", "live", s.Health)
 	s.handedIn("/readyz", "ready", s.Ready)
 	s.handedIn("/metrics", "metrics", s.Metrics)
@@ -149,6 +164,10 @@ func route[I, O any](s *server, pattern, id string, scope consent.Scope, handle 
 			out, err := handle(ctx, callOf(ctx).actor, in)
 			return &answer[O]{out}, err
 		})
+	}
+	if operations[id].yaml && !hasBody {
+		answers := s.registered(method, op.Path).Responses["200"].Content
+		answers[yamlType] = &huma.MediaType{Schema: answers[jsonType].Schema}
 	}
 	if hasBody {
 		// Only now, or huma would read the body by rules of its own.

@@ -41,6 +41,7 @@ type world struct {
 	handler  http.Handler
 	log      *bytes.Buffer
 	key      string // of northwind
+	keyID    string
 	foreign  string // of globex
 }
 
@@ -59,11 +60,11 @@ func newWorld(tb testing.TB, o api.Options) *world {
 		if err != nil {
 			tb.Fatal(err)
 		}
-		if _, err := w.core.ImportCatalogue(context.Background(), id, doc, false, false); err != nil {
+		if _, err := w.core.ImportCatalogue(context.Background(), id, doc, core.Import{}); err != nil {
 			tb.Fatal(err)
 		}
 	}
-	_, w.key = w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Web shop", Applications: []string{"northwind"}})
+	w.keyID, w.key = w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Web shop", Applications: []string{"northwind"}})
 	_, w.foreign = w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Globex", Applications: []string{"globex"}})
 	o.Core, o.Identity, o.BaseURL = w.core, w.identity, baseURL
 	o.Log = observe.NewLogger(w.log, "json", slog.LevelDebug)

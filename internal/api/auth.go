@@ -29,16 +29,21 @@ func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
 
 type humaContext huma.Context
 
-// jsonOnly hides from huma what the caller accepts. We answer JSON whatever that
-// is, and huma's reading of a malformed list panics.
-type jsonOnly struct{ humaContext }
+// jsonFirst hides from huma what the caller accepts. We answer JSON whatever that
+// is, but for the one document that can be had as YAML, and huma's reading of a
+// malformed list panics.
+type jsonFirst struct{ humaContext }
 
 // Header gives a field of the request.
-func (c jsonOnly) Header(name string) string {
-	if name == "Accept" {
-		return ""
+func (c jsonFirst) Header(name string) string {
+	value := c.humaContext.Header(name)
+	switch {
+	case name != "Accept":
+		return value
+	case wantsYAML(c.Operation(), value):
+		return yamlType
 	}
-	return c.humaContext.Header(name)
+	return ""
 }
 
 // admit stands before every operation: it lets in who has the scope, within their
@@ -46,7 +51,7 @@ func (c jsonOnly) Header(name string) string {
 // address.
 func (s *server) admit(scope consent.Scope) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
-		hc = huma.WithValue(jsonOnly{hc}, callKey{}, call{server: s})
+		hc = huma.WithValue(jsonFirst{hc}, callKey{}, call{server: s})
 		hc.SetHeader("Cache-Control", "no-store") // every answer is about a person, or a secret
 		actor, err := s.identify(hc, scope)
 		if u := hc.URL(); err == nil {

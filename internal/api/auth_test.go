@@ -118,7 +118,7 @@ func (w *world) everything() string {
 	all := ""
 	for _, target := range []string{
 		"/v1/permissions/transactions?applicationId=northwind&limit=100", "/v1/subscriptions?limit=100", "/v1/citizens?applicationId=northwind&externalRef=CUST-0",
-		"/v1/citizens?applicationId=northwind&externalRef=CUST-1",
+		"/v1/citizens?applicationId=northwind&externalRef=CUST-1", "/v1/configuration?applicationId=northwind",
 	} {
 		a := w.send("GET", target, nil)
 		if a.StatusCode == http.StatusOK {

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -114,6 +115,17 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 	citizen := w.ok(http.StatusOK, "POST", "/v1/citizens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0", "givenName": "Ada"}).json["citizenId"].(string)
 	subscription := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}).json["id"].(string)
 	transaction := w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", grant).json["transactionId"].(string)
+	ids := map[string]string{"/v1/subscriptions/{id}": subscription}
+	for path, item := range loaded(t).Paths.Map() {
+		if strings.HasPrefix(path, "/v1/configuration/") && item.Post != nil {
+			example := item.Post.RequestBody.Value.Content.Get("application/json").Example.(map[string]any)
+			if a := w.send("POST", path, example); a.StatusCode != http.StatusCreated && a.StatusCode != http.StatusConflict {
+				t.Fatalf("the example of %s answered %d: %s", path, a.StatusCode, a.text)
+			}
+			key, _ := cmp.Or(example["id"], example["reference"]).(string)
+			ids[path+"/{id}"] = key
+		}
+	}
 	before := w.everything()
 	for path, item := range loaded(t).Paths.Map() {
 		for method, op := range item.Operations() {
@@ -121,7 +133,10 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 				continue
 			}
 			media := op.RequestBody.Value.Content.Get("application/json")
-			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription, "{transactionId}", transaction).Replace(path)
+			target := strings.NewReplacer("{citizenId}", citizen, "{id}", ids[path], "{transactionId}", transaction).Replace(path)
+			if strings.HasPrefix(path, "/v1/configuration") && method != "POST" {
+				target += "?applicationId=northwind"
+			}
 			for _, c := range wrongValues(t, media.Schema.Value, media.Example, "body") {
 				t.Run(fmt.Sprintf("%s %s %s", op.OperationID, c.location, c.what), func(t *testing.T) {
 					a := w.in(t).refused(http.StatusUnprocessableEntity, method, target, c.body, c.location)

@@ -23,6 +23,8 @@ func FuzzDecode(f *testing.F) {
 		`{"applicationId": 1e2, "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "changes": {"optionType": "group", "optionId": 5}}`,
 		`{"externalRef": null, "givenName": "Ada", "email": 7, "address": {"postalCode": null, "addressCountry": ["GB"]}}`,
 		`{"name": "CRM", "url": "https://crm.example.com/", "status": "", "token": "\u0000", "refreshUrl": false}`,
+		`{"applicationId": 7, "reference": "r", "name": null, "maxOptions": 1e400, "label": {"en": 5, "de": null}, "blocks": [{"type": "text", "text": {"": []}}], "choices": {}}`,
+		`{"application": {"name": "x", "locales": [5]}, "options": [{"id": "o", "justifications": [{"basis": 7}]}, 5], "ruleSets": [{"maxOptions": 99999999999999999999}]}`,
 		`{"grant_type": "client_credentials", "client_id": "x", "client_secret": {}}`, `[]`, `"\ud800"`, `{"a": 1, "a": 2}`, `-0`,
 	} {
 		f.Add([]byte(seed))
@@ -31,6 +33,7 @@ func FuzzDecode(f *testing.F) {
 		for at, value := range map[string]any{
 			"/v1/permissions/transactions": new(newTransaction), "/v1/citizens": new(newCitizen),
 			"/v1/subscriptions": new(newSubscription), tokenPath: new(tokenRequest),
+			"/v1/configuration/templates": new(newItem[consent.Template]), "/v1/configuration/rule-sets": new(newItem[consent.RuleSet]),
 		} {
 			schema := api.Paths[at].Post.RequestBody.Content[jsonType].Schema
 			if _, err := decode(api.Components.Schemas, schema, data, value); err != nil && consent.KindOf(err) == consent.Internal {
@@ -42,6 +45,29 @@ func FuzzDecode(f *testing.F) {
 			if _, err := decode(api.Components.Schemas, schema, data, value); err != nil && consent.KindOf(err) == consent.Internal {
 				t.Errorf("%s: %v", at, err)
 			}
+		}
+		schema := api.Paths["/v1/configuration"].Put.RequestBody.Content[jsonType].Schema
+		if _, err := decode(api.Components.Schemas, schema, data, new(consent.Catalogue)); err != nil && consent.KindOf(err) == consent.Internal {
+			t.Errorf("/v1/configuration: %v", err)
+		}
+	})
+}
+
+// FuzzYAML throws bytes at the reader of YAML: what comes out of it is JSON.
+func FuzzYAML(f *testing.F) {
+	for _, seed := range []string{
+		"application: {name: Northwind}\nparties:\n  - {id: a, name: A}\n  - id: b\n    name: |\n      B\n", "a: &a [1, 2]\nb: *a\n", "---\na: 1\n---\nb: 2\n",
+		"- - - - x", "? a\n: b", "a: !!binary eA==", "{", "a: .nan", "a: \"\\ud800\"", "%YAML 1.2\n---\na", "a:\n\t- b", "", "~",
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		asJSON, err := readYAML(data)
+		if err == nil {
+			_, err = parse(asJSON)
+		}
+		if err != nil && consent.KindOf(err) == consent.Internal {
+			t.Errorf("%v", err)
 		}
 	})
 }

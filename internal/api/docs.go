@@ -27,6 +27,7 @@ func (s *server) config() huma.Config {
 	registry.RegisterTypeAlias(reflect.TypeFor[consent.Text](), reflect.TypeFor[*string]())
 	registry.RegisterTypeAlias(reflect.TypeFor[consent.Timestamp](), reflect.TypeFor[*time.Time]())
 	registry.RegisterTypeAlias(reflect.TypeFor[consent.ID](), reflect.TypeFor[idSchema]())
+	registry.RegisterTypeAlias(reflect.TypeFor[consent.Localised](), reflect.TypeFor[localisedSchema]())
 	server := s.BaseURL
 	if server == "" {
 		server = "/"
@@ -48,7 +49,7 @@ func (s *server) config() huma.Config {
 				"apiKey": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "A key that is made with `opencpm apikey create`."},
 			}},
 		},
-		Formats:       map[string]huma.Format{jsonType: {Marshal: writeJSON}, problemType: {Marshal: writeJSON}},
+		Formats:       map[string]huma.Format{jsonType: {Marshal: writeJSON}, problemType: {Marshal: writeJSON}, yamlType: {Marshal: writeYAML}},
 		DefaultFormat: jsonType,
 	}
 	c.AllowAdditionalPropertiesByDefault = true // what a request holds beyond its schema is ignored
@@ -117,15 +118,18 @@ func (s *server) documentBody(id string, request documented) *huma.RequestBody {
 	if id == "createAccessToken" {
 		body.Content[formType] = media
 	}
+	if operations[id].yaml {
+		body.Content[yamlType] = &huma.MediaType{Schema: media.Schema}
+	}
 	return body
 }
 
 // complete adds to the document what holds for all operations and all fields.
 func (s *server) complete() {
 	doc := s.huma.OpenAPI()
-	for _, schema := range doc.Components.Schemas.Map() {
+	for owner, schema := range doc.Components.Schemas.Map() {
 		for name, p := range schema.Properties {
-			describe(p, name)
+			describe(p, owner, name)
 		}
 	}
 	for _, item := range doc.Paths {
@@ -134,7 +138,7 @@ func (s *server) complete() {
 				continue
 			}
 			for _, p := range op.Parameters {
-				describe(p.Schema, p.Name)
+				describe(p.Schema, "", p.Name)
 				p.Description = p.Schema.Description
 			}
 			for status, name := range map[string]string{"401": "WWW-Authenticate", "429": "Retry-After", "503": "Retry-After"} {
@@ -152,13 +156,21 @@ func (s *server) complete() {
 	delete(grant.Responses, "422")
 }
 
-// describe gives a field the words and the values that its name has everywhere.
-func describe(s *huma.Schema, name string) {
+// describe gives a field the words and the values that its name has everywhere, or
+// else in its owner.
+func describe(s *huma.Schema, owner, name string) {
+	f, own := fields[owner+"."+name]
+	if !own {
+		f = fields[name]
+	}
 	if s.Description == "" {
-		s.Description = fields[name].description
+		s.Description = f.description
+	}
+	if s.Items != nil {
+		s = s.Items
 	}
 	if s.Type == huma.TypeString && s.Enum == nil {
-		for _, value := range fields[name].values {
+		for _, value := range f.values {
 			s.Enum = append(s.Enum, value)
 		}
 		if s.Nullable && s.Enum != nil {

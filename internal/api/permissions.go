@@ -160,3 +160,64 @@ func (s *server) explainPermissions(ctx context.Context, actor core.Actor, in *e
 	}
 	return out, err
 }
+
+// permissionConfiguration is what permissions can be given for; data are the
+// channels.
+type permissionConfiguration struct {
+	ApplicationID string          `json:"applicationId"`
+	Data          []named         `json:"data" doc:"The channels."`
+	Purposes      []named         `json:"purposes"`
+	Parties       []named         `json:"parties"`
+	Options       []offeredOption `json:"options"`
+	Groups        []offeredGroup  `json:"groups"`
+}
+
+type named struct {
+	ID   string       `json:"id"`
+	Name consent.Text `json:"name"`
+}
+
+type offeredOption struct {
+	ID             string         `json:"id"`
+	Name           consent.Text   `json:"name"`
+	DataID         string         `json:"dataId" doc:"Through which channel."`
+	PurposeID      string         `json:"purposeId" doc:"Why."`
+	PartyID        string         `json:"partyId" doc:"Who processes."`
+	Justifications []offeredBasis `json:"justifications"`
+}
+
+type offeredBasis struct {
+	Justification consent.Justification `json:"justification"`
+	ValidFor      consent.Text          `json:"validFor"`
+}
+
+type offeredGroup struct {
+	ID      string       `json:"id"`
+	Name    consent.Text `json:"name"`
+	Options []string     `json:"options"`
+}
+
+func (s *server) getPermissionConfiguration(ctx context.Context, actor core.Actor, in *ApplicationQuery) (permissionConfiguration, error) {
+	c, err := s.Core.Offer(ctx, actor, in.ApplicationID)
+	out := permissionConfiguration{in.ApplicationID, []named{}, []named{}, []named{}, []offeredOption{}, []offeredGroup{}}
+	for _, v := range c.Channels {
+		out.Data = append(out.Data, named{v.ID, consent.Text(v.Name)})
+	}
+	for _, v := range c.Purposes {
+		out.Purposes = append(out.Purposes, named{v.ID, consent.Text(v.Name)})
+	}
+	for _, v := range c.Parties {
+		out.Parties = append(out.Parties, named{v.ID, consent.Text(v.Name)})
+	}
+	for _, o := range c.Options {
+		option := offeredOption{o.ID, consent.Text(o.Name), o.Channel, o.Purpose, o.Party, nil}
+		for _, j := range o.Justifications {
+			option.Justifications = append(option.Justifications, offeredBasis{j.Basis, consent.Text(j.ValidFor)})
+		}
+		out.Options = append(out.Options, option)
+	}
+	for _, g := range c.OptionGroups {
+		out.Groups = append(out.Groups, offeredGroup{g.ID, consent.Text(g.Name), g.Options})
+	}
+	return out, err
+}

@@ -1,7 +1,9 @@
 package api
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -19,7 +21,7 @@ one or more applications and has scopes. What belongs to another application doe
 **Requests** are JSON in UTF-8 of at most 1 MiB, in bulk 10 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
 changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO 8601 with a zone; a bare date is its first moment in UTC.
 
-**Answers** carry all their fields always, ` + "`null`" + ` where a value is unknown, and times in UTC with milliseconds. A read after a write sees it.
+**Answers** carry all their fields always, ` + "`null`" + ` where a value is unknown (the set-up alone leaves out what is empty), and times in UTC with milliseconds. A read after a write sees it.
 
 **Errors** are problem documents (RFC 9457). Where fields are at fault, ` + "`errors`" + ` names each with its place; what was sent is never repeated. A request
 that was refused changed nothing. After 429 and 503, ` + "`Retry-After`" + ` says in how many seconds to try again.
@@ -34,6 +36,7 @@ const (
 	tagPreferences   = "Preferences"
 	tagHistory       = "History"
 	tagSubscriptions = "Subscriptions"
+	tagConfiguration = "Configuration"
 	tagOperations    = "Operations"
 )
 
@@ -44,15 +47,18 @@ var tags = []*huma.Tag{
 	{Name: tagPreferences, Description: "Choices without legal meaning, such as topics and frequency."},
 	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
+	{Name: tagConfiguration, Description: "The set-up of an application: who processes what why and through which medium, and the words that citizens are shown. Everything keeps all its revisions; nothing is ever deleted."},
 	{Name: tagOperations, Description: "For those who run the server."},
 }
 
 var scopeProse = map[consent.Scope]string{
-	consent.CitizensRead:   "Read citizens and their personal details",
-	consent.CitizensWrite:  "Create, change and erase citizens",
-	consent.ConsentRead:    "Read permissions, preferences and their history",
-	consent.ConsentWrite:   "Record changes of permissions and answers to preferences",
-	consent.WebhooksManage: "Read and change subscriptions",
+	consent.CitizensRead:       "Read citizens and their personal details",
+	consent.CitizensWrite:      "Create, change and erase citizens",
+	consent.ConsentRead:        "Read permissions, preferences and their history",
+	consent.ConsentWrite:       "Record changes of permissions and answers to preferences",
+	consent.WebhooksManage:     "Read and change subscriptions",
+	consent.ConfigurationRead:  "Read the set-up of an application and its history",
+	consent.ConfigurationWrite: "Change the set-up of an application",
 }
 
 var headerProse = map[string]string{
@@ -60,15 +66,19 @@ var headerProse = map[string]string{
 	"Retry-After":      "In how many seconds to try again.",
 }
 
-// operations are the words, the statuses and the examples of each operation.
-var operations = map[string]struct {
+// prose is the words, the statuses and the examples of an operation.
+type prose struct {
 	tag, summary, description string
 	status                    int   // of success, where it is not 200 or, without an answer, 204
 	errors                    []int // besides those that every operation has
 	once                      bool  // takes an Idempotency-Key
 	bulk                      bool  // takes a body of the size of a request in bulk
+	yaml                      bool  // its document can be YAML
 	request, answer           string
-}{
+}
+
+// operations are all of them.
+var operations = withKinds(map[string]prose{
 	"createAccessToken": {
 		tag: tagTokens, summary: "Exchange a client's credentials for an access token",
 		description: "The OAuth 2.0 client credentials grant (RFC 6749 §4.4). The body may be JSON or a form; the credentials may come as HTTP Basic authentication, too. " +
@@ -235,9 +245,124 @@ var operations = map[string]struct {
 	"deleteSubscription": {
 		tag: tagSubscriptions, summary: "Delete a subscription", description: "What waits for it ends with it.", errors: []int{http.StatusNotFound},
 	},
+	"getPermissionConfiguration": {
+		tag: tagPermissions, summary: "Read what permissions can be given for", description: "What `optionId` may be, and what it means.",
+		errors: []int{http.StatusNotFound},
+		answer: `{"applicationId": "northwind", "data": [{"id": "email", "name": "E-mail"}], "purposes": [{"id": "newsletter", "name": "Newsletter"}], "parties": [{"id": "northwind", "name": "Northwind Retail Ltd"}],
+			"options": [{"id": "newsletter-email", "name": null, "dataId": "email", "purposeId": "newsletter", "partyId": "northwind", "justifications": [{"justification": "consent", "validFor": "P2Y"}]}],
+			"groups": [{"id": "all-email", "name": "Everything by e-mail", "options": ["newsletter-email"]}]}`,
+	},
+	"getConfiguration": {
+		tag: tagConfiguration, summary: "Read the whole set-up", yaml: true, errors: []int{http.StatusNotFound},
+		description: "As the one document that `PUT` takes, in JSON or, where `Accept` asks for it, YAML. What is empty is left out, and so is what is archived.",
+	},
+	"putConfiguration": {
+		tag: tagConfiguration, summary: "Import a set-up", yaml: true, errors: []int{http.StatusNotFound, http.StatusConflict},
+		description: "Brings the set-up to what the document says, all or nothing: adds and changes by id or reference. What the document lacks stays, unless `prune` archives it. " +
+			"The same document again changes nothing. YAML must do without anchors and tags.",
+		request: `{"application": {"name": "Northwind Retail", "defaultLocale": "en", "locales": ["en", "de"]}, "channels": [{"id": "email", "name": "E-mail"}],
+			"permissionStatements": [{"reference": "statement-01", "text": {"en": "We may write to you.", "de": "Wir dürfen Ihnen schreiben."}}]}`,
+		answer: `{"changes": [{"action": "add", "kind": "channel", "key": "email"}], "applied": true}`,
+	},
 	"live":    {tag: tagOperations, summary: "Whether the process lives"},
 	"ready":   {tag: tagOperations, summary: "Whether the server can serve"},
 	"metrics": {tag: tagOperations, summary: "Metrics for Prometheus"},
+})
+
+// kindProse is the words of one kind of item: in the singular and the plural, what it
+// is, an example of one and of a change to it.
+type kindProse struct{ one, many, what, example, change string }
+
+// kinds are the words of every kind.
+var kinds = map[string]kindProse{
+	consent.KindParty: {"party", "parties", "Who processes.", `"id": "northwind", "name": "Northwind Retail Ltd"`, `"name": "Northwind Retail plc"`},
+	consent.KindPurpose: {
+		"purpose", "purposes", "Why something is processed. An objection to direct marketing is absolute (GDPR art. 21).",
+		`"id": "newsletter", "name": "Newsletter", "directMarketing": true`, `"directMarketing": null`,
+	},
+	consent.KindChannel: {"channel", "channels", "Through which medium.", `"id": "email", "name": "E-mail"`, `"name": "Electronic mail"`},
+	consent.KindOption: {
+		"option", "options", "One party, purpose and channel that can be permitted, and on which lawful bases.",
+		`"id": "newsletter-email", "party": "northwind", "purpose": "newsletter", "channel": "email", "justifications": [{"basis": "consent", "validFor": "P2Y"}]`,
+		`"justifications": [{"basis": "consent"}]`,
+	},
+	consent.KindOptionGroup: {
+		"option group", "option groups", "Options that can be answered as one.", `"id": "all-email", "name": "Everything by e-mail", "options": ["newsletter-email", "research-email"]`,
+		`"options": ["newsletter-email"]`,
+	},
+	consent.KindPreference: {
+		"preference", "preferences", "A choice without legal meaning.",
+		`"reference": "interests", "kind": "multi-choice", "label": "Interests", "choices": [{"reference": "jazz", "label": {"en": "Jazz"}}]`, `"label": {"en": "Interests", "de": "Interessen"}`,
+	},
+	consent.KindPolicy: {
+		"privacy policy", "privacy policies", "A document of which the last version is in force. Versions can be added, and neither changed nor dropped.",
+		`"reference": "policy-01", "name": "Privacy policy", "versions": [{"version": "1", "url": "https://example.com/privacy"}]`,
+		`"versions": [{"version": "1", "url": "https://example.com/privacy"}, {"version": "2", "url": "https://example.com/privacy/2"}]`,
+	},
+	consent.KindStatement: {
+		"permission statement", "permission statements", "The wording that citizens are shown. A transaction carries the revision that was.",
+		`"reference": "statement-01", "text": {"en": "We may write to you.", "de": "Wir dürfen Ihnen schreiben."}`, `"text": {"en": "We may write to you now and then."}`,
+	},
+	consent.KindTemplate: {
+		"template", "templates", "What a page or widget shows, in order.",
+		`"reference": "manage-all", "name": "Everything", "privacyPolicy": "policy-01", "blocks": [{"type": "permissions", "statement": "statement-01", "options": [{"option": "newsletter-email", "justification": "consent"}]}, {"type": "text", "text": {"en": "You can change your mind at any time."}}]`,
+		`"blocks": [{"type": "text", "text": "Nothing to decide."}]`,
+	},
+	consent.KindRuleSet: {
+		"rule set", "rule sets", "Conditions under which a widget shows only part of a template.",
+		`"reference": "nudge", "name": "What is still open", "maxOptions": 2, "hideStates": ["GRANTED", "DENIED"], "channels": ["email"]`, `"maxOptions": null`,
+	},
+}
+
+// One is the singular in names of the document: OptionGroup.
+func (k kindProse) One() string { return camel(k.one) }
+
+// Many is the plural in names of the document: OptionGroups.
+func (k kindProse) Many() string { return camel(k.many) }
+
+// list is the name of a list of them: optionGroups.
+func (k kindProse) list() string { return strings.ToLower(k.Many()[:1]) + k.Many()[1:] }
+
+// path is their segment of a path: option-groups.
+func (k kindProse) path() string { return strings.ReplaceAll(k.many, " ", "-") }
+
+func camel(words string) string {
+	var b strings.Builder
+	for _, word := range strings.Fields(words) {
+		b.WriteString(strings.ToUpper(word[:1]) + word[1:])
+	}
+	return b.String()
+}
+
+// withKinds adds the operations of every kind of item.
+func withKinds(all map[string]prose) map[string]prose {
+	for _, k := range kinds {
+		a := "a " + k.one
+		if strings.HasPrefix(k.one, "o") {
+			a = "an " + k.one
+		}
+		missing, conflict := []int{http.StatusNotFound}, []int{http.StatusNotFound, http.StatusConflict}
+		all["create"+k.One()] = prose{
+			once: true, tag: tagConfiguration, summary: "Create " + a, status: http.StatusCreated, errors: conflict,
+			description: k.what + " One that exists is a conflict, unless it is archived: then it comes back as its next revision.",
+			request:     `{"applicationId": "northwind", ` + k.example + `}`,
+		}
+		all["list"+k.Many()] = prose{tag: tagConfiguration, summary: "List " + k.many, errors: missing, description: k.what}
+		all["get"+k.One()] = prose{tag: tagConfiguration, summary: "Read " + a, errors: missing, description: k.what + " It may be archived."}
+		all["change"+k.One()] = prose{
+			tag: tagConfiguration, summary: "Change " + a, errors: conflict, request: "{" + k.change + "}",
+			description: "What is left out stays, `null` clears, a list or an object of texts is replaced whole. Everything refers to it by its key, which cannot be changed.",
+		}
+		all["archive"+k.One()] = prose{
+			tag: tagConfiguration, summary: "Archive " + a, errors: conflict,
+			description: "It can no longer be used, and its revisions stay. While others need it this is a conflict that names them.",
+		}
+		all["list"+k.One()+"Versions"] = prose{
+			tag: tagConfiguration, summary: "List the revisions of " + a, errors: missing,
+			description: "Every revision, the newest first: what it said, since when, and who recorded that.",
+		}
+	}
+	return all
 }
 
 const (
@@ -312,25 +437,25 @@ var fields = map[string]struct {
 	"delegatedAuthorityId":   {description: "On whose behalf it was recorded, as the client says."},
 	"delegatedAuthorityName": {description: "The name of that authority."},
 
-	"reverts":       {description: "The transaction that this one undoes; null for one that undoes none."},
-	"submissionId":  {description: "The submission."},
-	"submissions":   {description: "The submissions, oldest first."},
-	"preferences":   {description: "Answers to preferences; each preference once."},
-	"preference":    {description: "The preference, by reference."},
-	"choices":       {description: "What was chosen, by reference; empty for nothing."},
-	"label":         {description: "What it was called when it was answered."},
-	"reference":     {description: "The choice, by reference."},
-	"permissions":   {description: "What applies: options first, then groups that were answered as groups."},
-	"eventType":     {description: "What happened: a change, or the erasure of the citizen."},
-	"sequence":      {description: "The version of the citizen's state; it rises with every change, with gaps."},
-	"changedAt":     {description: "When the state changed; of a list, when it last did."},
-	"changedBy":     {description: "The credential that caused the change; `opencpm` for the passing of time."},
-	"pausedAt":      {description: "When the present pause began; null while active."},
-	"missedChanges": {description: "How many changes were made since, which are lost to the subscription; null while active."},
+	"reverts":                 {description: "The transaction that this one undoes; null for one that undoes none."},
+	"submissionId":            {description: "The submission."},
+	"submissions":             {description: "The submissions, oldest first."},
+	"preferences":             {description: "Answers to preferences; each preference once."},
+	"preference":              {description: "The preference, by reference."},
+	"choices":                 {description: "What was chosen, by reference; empty for nothing."},
+	"label":                   {description: "What it was called when it was answered."},
+	"CurrentChoice.reference": {description: "The choice, by reference."},
+	"permissions":             {description: "What applies: options first, then groups that were answered as groups."},
+	"eventType":               {description: "What happened: a change, or the erasure of the citizen."},
+	"sequence":                {description: "The version of the citizen's state; it rises with every change, with gaps."},
+	"changedAt":               {description: "When the state changed; of a list, when it last did."},
+	"changedBy":               {description: "The credential that caused the change; `opencpm` for the passing of time."},
+	"pausedAt":                {description: "When the present pause began; null while active."},
+	"missedChanges":           {description: "How many changes were made since, which are lost to the subscription; null while active."},
 
 	"subscriptions":     {description: "The subscriptions, in the order in which they were created."},
-	"id":                {description: "The subscription."},
-	"name":              {description: "What the subscription is called; it need not be unique."},
+	"id":                {description: "What it is called in requests."},
+	"name":              {description: "What it is called, for people; it need not be unique."},
 	"url":               {description: "Where the messages are posted."},
 	"updateType":        {description: "What is sent: `effective-permission`, the citizen's full state on every change, or `consent-receipts`, only what changed, each change in a message of its own.", values: values(consent.UpdateTypes...)},
 	"status":            {description: "Whether changes are sent. Those made while it is paused are lost to it; what waited before goes on afterwards.", values: values(consent.Active, consent.Paused)},
@@ -347,6 +472,60 @@ var fields = map[string]struct {
 	"clientSecretLast4": {description: "The end of the client secret, where it is long enough to stay secret."},
 	"createdAt":         {description: "When it was created."},
 	"updatedAt":         {description: "When it was last changed."},
+
+	"application":                    {description: "The settings of the application as a whole."},
+	"defaultLocale":                  {description: "The language where none is asked for, as a tag such as `en` or `de-AT`."},
+	"locales":                        {description: "The languages."},
+	"reviewObjections":               {description: "Whether objections wait for a decision by hand. Those to direct marketing never do."},
+	"parties":                        {description: "Who processes."},
+	"purposes":                       {description: "Why."},
+	"channels":                       {description: "Through which medium."},
+	"options":                        {description: "What can be permitted."},
+	"optionGroups":                   {description: "Options that can be answered as one."},
+	"Catalogue.preferences":          {description: "Choices without legal meaning."},
+	"privacyPolicies":                {description: "Privacy policies."},
+	"permissionStatements":           {description: "The wordings that citizens are shown."},
+	"templates":                      {description: "What pages and widgets show."},
+	"ruleSets":                       {description: "Conditions under which a widget shows only part of a template."},
+	"reference":                      {description: "What it is called in requests; 1 to 100 characters."},
+	"directMarketing":                {description: "Whether it is direct marketing, to which an objection is absolute (GDPR art. 21)."},
+	"party":                          {description: "Who processes, by id."},
+	"purpose":                        {description: "Why, by id."},
+	"justifications":                 {description: "The lawful bases that are accepted."},
+	"basis":                          {description: "The lawful basis (GDPR art. 6).", values: values(consent.Justifications...)},
+	"validFor":                       {description: "For how long an answer holds that does not say: an ISO 8601 duration such as `P2Y`; nothing for without end."},
+	"Preference.label":               {description: "The words for it: a text, or texts by locale."},
+	"Choice.label":                   {description: "The words for it: a text, or texts by locale."},
+	"BlockOption.label":              {description: "The words for it: a text, or texts by locale."},
+	"Preference.choices":             {description: "What can be answered."},
+	"version":                        {description: "What the version is called."},
+	"privacyPolicy":                  {description: "The privacy policy that it is bound to, by reference."},
+	"blocks":                         {description: "What is shown, in order."},
+	"statement":                      {description: "The wording above the options, by reference; for `permissions`."},
+	"Block.preference":               {description: "The preference that is asked for, by reference."},
+	"text":                           {description: "The words: a text, or texts by locale."},
+	"option":                         {description: "The option that is offered, by id; this or `optionGroup`."},
+	"optionGroup":                    {description: "The option group that is offered, by id."},
+	"expiresWithin":                  {description: "Shows what was answered only where the answer ends within this time: an ISO 8601 duration such as `P30D`."},
+	"maxOptions":                     {description: "How many options are shown at most."},
+	"hideStates":                     {description: "Options in these states are left out; `NONE` is that of one never answered.", values: values(consent.HideableStates...)},
+	"mandatoryPreferences":           {description: "The preferences that must be answered, by reference."},
+	"Option.channel":                 {description: "Through which medium, by id."},
+	"Preference.kind":                {description: "Whether one choice can be answered or many.", values: values(consent.SingleChoice, consent.MultiChoice)},
+	"PrivacyPolicy.versions":         {description: "The versions; the last one is in force. More can be added, and none changed or dropped."},
+	"PolicyVersion.url":              {description: "Where it can be read; http or https."},
+	"OptionGroupItem.options":        {description: "Its options, by id."},
+	"Block.type":                     {description: "What is shown; it says which fields apply.", values: []string{"permissions", "multi-choice-preference", "single-choice-preference", "text"}},
+	"Block.options":                  {description: "The options that are offered; for `permissions`."},
+	"RuleSet.channels":               {description: "Only options of these channels are shown, by id; none for all."},
+	"revision":                       {description: "Counts the revisions from 1."},
+	"archived":                       {description: "Whether it was archived."},
+	"ConfigurationChanges.changes":   {description: "What differs, in the order of the document."},
+	"ConfigurationChanges.applied":   {description: "Whether it was changed; not so in a dry run."},
+	"Difference.action":              {description: "What the document does to it.", values: []string{"add", "change", "archive"}},
+	"Difference.kind":                {description: "What kind of item it is.", values: append(slices.Sorted(maps.Keys(kinds)), consent.KindApplication)},
+	"Difference.key":                 {description: "Its id or reference; empty for the application."},
+	"PermissionConfiguration.groups": {description: "The option groups."},
 
 	"grant_type":    {description: "Always `client_credentials`."},
 	"client_id":     {description: "The client's id."},

@@ -65,7 +65,7 @@ func (c *subscriptionChange) apply(v *consent.Subscription) {
 
 // subscription is the read form.
 type subscription struct {
-	ID                consent.ID                 `json:"id"`
+	ID                consent.ID                 `json:"id" doc:"The subscription."`
 	ApplicationID     string                     `json:"applicationId"`
 	Name              string                     `json:"name"`
 	URL               string                     `json:"url"`
@@ -143,7 +143,7 @@ func (s *server) listSubscriptions(ctx context.Context, actor core.Actor, in *li
 
 // SubscriptionPath names one subscription.
 type SubscriptionPath struct {
-	ID idParam `path:"id"`
+	ID idParam `path:"id" doc:"The subscription."`
 }
 
 func (s *server) getSubscription(ctx context.Context, actor core.Actor, in *SubscriptionPath) (subscription, error) {

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +38,7 @@ const idempotencyKey = "Idempotency-Key"
 const (
 	jsonType = "application/json"
 	formType = "application/x-www-form-urlencoded"
+	yamlType = "application/yaml"
 )
 
 // body is the body of a request, embedded in the input of an operation, which gets
@@ -130,6 +132,8 @@ func readBody(hc huma.Context, content map[string]*huma.MediaType) ([]byte, erro
 	switch {
 	case len(data) == 0:
 		return nil, consent.Errorf(consent.Malformed, "The request needs a body.")
+	case mediaType == yamlType:
+		return readYAML(data)
 	case mediaType != formType:
 		return data, nil
 	}
@@ -209,6 +213,13 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 	}
 	switch v := v.(type) {
 	case map[string]any:
+		if all, ok := s.AdditionalProperties.(*huma.Schema); ok {
+			for name, value := range v { // which is the caller's own: the place does not repeat it
+				if value != nil && !check(r, all, value, at, faults) {
+					delete(v, name)
+				}
+			}
+		}
 		for _, name := range sortedNames(s.Properties) {
 			place := strings.TrimPrefix(at+"."+name, ".")
 			switch value := v[name]; {
@@ -230,14 +241,19 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 				v[i] = nil
 			}
 		}
+	case jsontext.Value:
+		if _, err := strconv.ParseInt(string(v), 10, 64); err != nil && s.Format == "int64" {
+			faults.Add(at, "must be nearer to zero")
+			return false
+		}
 	case string:
-		before := len(*faults)
+		var wrong consent.Faults
 		if s.MaxLength != nil {
 			least := 0
 			if s.MinLength != nil {
 				least = *s.MinLength
 			}
-			consent.CheckText(faults, at, v, least, *s.MaxLength)
+			consent.CheckText(&wrong, at, v, least, *s.MaxLength)
 		}
 		var err error
 		switch {
@@ -247,14 +263,19 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 			_, err = consent.ParseInstant(v)
 		}
 		if err != nil {
-			faults.Add(at, "%v", err)
+			wrong.Add(at, "%v", err)
 		}
-		return len(*faults) == before
+		for _, f := range wrong {
+			faults.Add(f.Location, "%s", f.Message)
+		}
+		return wrong == nil
 	}
 	return true
 }
 
 func isList(s *huma.Schema) bool { return s.Type == huma.TypeArray }
+
+func isNull(s *huma.Schema) bool { return s.Type == nullType }
 
 // nullType is the type of null, which huma has no name for.
 const nullType = "null"
@@ -310,6 +331,7 @@ func optionalMayBeNull(r huma.Registry, s *huma.Schema) {
 		case slices.Contains(s.Required, name):
 		case p.Ref != "":
 			s.Properties[name] = orNull(p)
+		case slices.ContainsFunc(p.OneOf, isNull): // by another body that has it
 		case p.OneOf != nil:
 			p.OneOf = append(p.OneOf, &huma.Schema{Type: nullType})
 		default:

@@ -7,15 +7,17 @@ type Scope string
 
 // The scopes.
 const (
-	CitizensRead   Scope = "citizens:read"
-	CitizensWrite  Scope = "citizens:write"
-	ConsentRead    Scope = "consent:read"
-	ConsentWrite   Scope = "consent:write"
-	WebhooksManage Scope = "webhooks:manage"
+	CitizensRead       Scope = "citizens:read"
+	CitizensWrite      Scope = "citizens:write"
+	ConsentRead        Scope = "consent:read"
+	ConsentWrite       Scope = "consent:write"
+	WebhooksManage     Scope = "webhooks:manage"
+	ConfigurationRead  Scope = "configuration:read"
+	ConfigurationWrite Scope = "configuration:write"
 )
 
 // Scopes lists every scope. A credential that names none at creation has all.
-var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage}
+var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, ConfigurationRead, ConfigurationWrite}
 
 // Known reports whether there is such a scope.
 func (s Scope) Known() bool { return slices.Contains(Scopes, s) }

@@ -269,12 +269,12 @@ func shown[T any](ctx context.Context, st *store.Store, application int64, kind 
 	if _, ok := known[*c]; ok {
 		return nil
 	}
-	item, err := st.Revision(ctx, application, kind, c.Ref, c.Version)
-	if err != nil {
+	revisions, err := st.ItemRevisions(ctx, application, kind, c.Ref, c.Version+1, 1, 0)
+	if err != nil || len(revisions) == 0 {
 		return err
 	}
 	var document T
-	err = json.Unmarshal(item.Body, &document)
+	err = json.Unmarshal(revisions[0].Body, &document)
 	known[*c] = document
 	return err
 }

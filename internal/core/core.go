@@ -73,6 +73,7 @@ type Service struct {
 	recorded func(Recorded)
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
+	editing    sync.Mutex    // of catalogues, one at a time
 	refreshing sync.Mutex
 	snapshots  atomic.Pointer[map[string]*consent.Snapshot] // by application id
 }

@@ -1,7 +1,6 @@
 package core
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -26,15 +25,6 @@ func (s *Service) CreateApplication(ctx context.Context, id, name string) (strin
 	return id, s.refresh(ctx)
 }
 
-// ExportCatalogue gives the catalogue of an application.
-func (s *Service) ExportCatalogue(ctx context.Context, applicationID string) (consent.Catalogue, error) {
-	snap, err := s.ownSnapshot(ctx, applicationID)
-	if err != nil {
-		return consent.Catalogue{}, err
-	}
-	return snap.Catalogue, nil
-}
-
 // ownSnapshot is snapshot for whoever holds the data, always the newest.
 func (s *Service) ownSnapshot(ctx context.Context, applicationID string) (*consent.Snapshot, error) {
 	if err := s.refresh(ctx); err != nil {
@@ -45,85 +35,6 @@ func (s *Service) ownSnapshot(ctx context.Context, applicationID string) (*conse
 		return nil, consent.Errorf(consent.NotFound, "There is no such application.")
 	}
 	return snap, nil
-}
-
-// Difference says what an import changes, one line each.
-type Difference struct {
-	Action string // add, change or archive
-	Kind   string
-	Key    string
-}
-
-// ImportCatalogue brings the catalogue of an application to what a document says.
-// What the document lacks stays, or is archived with prune; what is equal is left
-// alone, so a second import changes nothing. Everything is checked before anything
-// is changed; with dryRun nothing is.
-func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc consent.Catalogue, prune, dryRun bool) ([]Difference, error) {
-	snap, err := s.ownSnapshot(ctx, applicationID)
-	if err != nil {
-		return nil, err
-	}
-	wanted, err := doc.Items()
-	if err != nil {
-		return nil, err
-	}
-	present, err := snap.Catalogue.Items()
-	if err != nil {
-		return nil, err
-	}
-	type key struct{ kind, key string }
-	before := map[key]consent.Item{}
-	for _, it := range present {
-		before[key{it.Kind, it.Key}] = it
-	}
-	var (
-		differences []Difference
-		changes     []store.CatalogueChange
-		merged      []consent.Item
-		named       = map[key]bool{}
-	)
-	for i, it := range wanted {
-		k := key{it.Kind, it.Key}
-		named[k] = true
-		merged = append(merged, it)
-		old, exists := before[k]
-		if exists && bytes.Equal(old.Body, it.Body) {
-			continue
-		}
-		action := "change"
-		if !exists {
-			action = "add"
-		}
-		differences = append(differences, Difference{action, it.Kind, it.Key})
-		changes = append(changes, store.CatalogueChange{Item: it, Position: i})
-	}
-	for i, it := range present {
-		switch {
-		case named[key{it.Kind, it.Key}]:
-		case prune:
-			differences = append(differences, Difference{"archive", it.Kind, it.Key})
-			changes = append(changes, store.CatalogueChange{Item: it, Position: i, Archive: true})
-		default:
-			merged = append(merged, it)
-		}
-	}
-	// The items of the document come first in the whole, so that a fault in them is
-	// reported at its place in the document.
-	whole, err := consent.Assemble(merged)
-	if err != nil {
-		return nil, err
-	}
-	if err := whole.Check(); err != nil {
-		return nil, err
-	}
-	if dryRun || len(changes) == 0 {
-		return differences, nil
-	}
-	application := store.Application{Number: snap.Application, ID: snap.ApplicationID, Revision: snap.Revision}
-	if err := s.store.ChangeCatalogue(ctx, application, changes, operator); err != nil {
-		return nil, err
-	}
-	return differences, s.refresh(ctx)
 }
 
 // Check rebuilds every projection from the ledger and compares; see store.Check.

@@ -35,7 +35,7 @@ func (s *Store) CreateApplication(ctx context.Context, id string, settings conse
 		if err != nil {
 			return err
 		}
-		if err := t.putItem(ctx, a, CatalogueChange{Item: items[0]}, actor); err != nil {
+		if _, err := t.putItem(ctx, a, consent.Revision{Item: items[0]}, actor); err != nil {
 			return err
 		}
 		t.rings |= bellSetup
@@ -54,40 +54,51 @@ func (s *Store) Applications(ctx context.Context) ([]Application, error) {
 
 // Snapshot reads the catalogue of an application as it is now.
 func (s *Store) Snapshot(ctx context.Context, a Application) (*consent.Snapshot, error) {
-	items, err := collect(ctx, s.read, func(r *sql.Rows) (v consent.Revision, err error) {
-		var body string
-		var archived int
-		err = r.Scan(&v.Kind, &v.Key, &v.Revision, &v.ID, &archived, &body)
-		v.Body, v.Archived = json.RawMessage(body), archived != 0
-		return v, err
-	}, `SELECT kind, key, revision, id, archived, body FROM catalogue_item i WHERE application = $1 AND revision = (
-			SELECT max(revision) FROM catalogue_item n WHERE n.application = i.application AND n.kind = i.kind AND n.key = i.key)
-		ORDER BY position, kind, key`, a.Number)
+	items, err := s.CatalogueItems(ctx, a.Number, "")
 	if err != nil {
-		return nil, s.classify(err)
+		return nil, err
 	}
 	return consent.NewSnapshot(a.ID, a.Number, a.Revision, items)
 }
 
-// Revision reads one revision of a catalogue item, as it was recorded.
-func (s *Store) Revision(ctx context.Context, application int64, kind, key string, revision int64) (consent.Item, error) {
+const itemColumns = `kind, key, revision, id, archived, position, body, recorded_at, recorded_by`
+
+func scanItem(r *sql.Rows) (v consent.Revision, err error) {
 	var body string
-	err := s.read.QueryRowContext(ctx, `SELECT body FROM catalogue_item WHERE application = $1 AND kind = $2 AND key = $3 AND revision = $4`,
-		application, kind, key, revision).Scan(&body)
-	return consent.Item{Kind: kind, Key: key, Body: json.RawMessage(body)}, s.classify(err)
+	var archived int
+	err = r.Scan(&v.Kind, &v.Key, &v.Revision, &v.ID, &archived, &v.Position, &body, &v.RecordedAt, &v.RecordedBy)
+	v.Body, v.Archived = json.RawMessage(body), archived != 0
+	return v, err
 }
 
-// CatalogueChange is one item to be added to a catalogue, changed or archived.
-type CatalogueChange struct {
-	consent.Item
-	Position int // within the document
-	Archive  bool
+// CatalogueItems reads the newest revision of each item of a kind, or of every kind
+// where it is empty, in the order of the document. Archived ones are among them.
+func (s *Store) CatalogueItems(ctx context.Context, application int64, kind string) ([]consent.Revision, error) {
+	items, err := collect(ctx, s.read, scanItem, `SELECT `+itemColumns+` FROM catalogue_item i WHERE application = $1 AND (kind = $2 OR $2 = '') AND revision = (
+			SELECT max(revision) FROM catalogue_item n WHERE n.application = i.application AND n.kind = i.kind AND n.key = i.key)
+		ORDER BY position, kind, key`, application, kind)
+	return items, s.classify(err)
 }
 
-// ChangeCatalogue writes a new revision of each item, all or none. It fails with
-// Conflict when the catalogue is no longer the one that the changes were made for.
-func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []CatalogueChange, actor string) error {
-	return s.update(ctx, func(ctx context.Context, t *tx) error {
+// ItemRevisions reads the revisions of one item before one of that number, the newest
+// first.
+func (s *Store) ItemRevisions(ctx context.Context, application int64, kind, key string, before int64, limit, offset int) ([]consent.Revision, error) {
+	revisions, err := collect(ctx, s.read, scanItem, `SELECT `+itemColumns+` FROM catalogue_item WHERE application = $1 AND kind = $2 AND key = $3 AND revision < $4
+		ORDER BY revision DESC LIMIT $5 OFFSET $6`, application, kind, key, before, limit, offset)
+	return revisions, s.classify(err)
+}
+
+// ChangeCatalogue writes a new revision of each item, all or none, and gives them
+// as they were written; of what it is given the item, its position and whether it is
+// archived count. It fails with Conflict when the catalogue is no longer the one
+// that the changes were made for.
+func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []consent.Revision, actor string, once Once) ([]consent.Revision, error) {
+	var written []consent.Revision
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		written = nil
+		if done, err := once.again(ctx, t, &written); done || err != nil {
+			return err
+		}
 		n, err := changed(ctx, t, `UPDATE application SET revision = revision + 1 WHERE id = $1 AND revision = $2`, a.Number, a.Revision)
 		if err != nil {
 			return err
@@ -96,11 +107,13 @@ func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []Ca
 			return consent.Errorf(consent.Conflict, "The catalogue was changed by somebody else at the same time; nothing was changed. Try again.")
 		}
 		for _, c := range changes {
-			if err := t.putItem(ctx, a, c, actor); err != nil {
+			v, err := t.putItem(ctx, a, c, actor)
+			if err != nil {
 				return err
 			}
+			written = append(written, v)
 			action := "catalogue.put"
-			if c.Archive {
+			if c.Archived {
 				action = "catalogue.archive"
 			}
 			if err := t.audit(ctx, a.Number, actor, action, c.Kind+" "+c.Key); err != nil {
@@ -108,26 +121,28 @@ func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []Ca
 			}
 		}
 		t.rings |= bellSetup
-		return nil
+		return once.keep(ctx, t, written)
 	})
+	return written, err
 }
 
-func (t *tx) putItem(ctx context.Context, a Application, c CatalogueChange, actor string) error {
-	var revision int64
-	id := itemID(c.Kind, c.Key)
+// putItem writes the next revision of an item.
+func (t *tx) putItem(ctx context.Context, a Application, v consent.Revision, actor string) (consent.Revision, error) {
+	v.Revision, v.ID, v.RecordedAt, v.RecordedBy = 0, itemID(v.Kind, v.Key), t.now, actor
 	err := t.row(ctx, `SELECT revision, id FROM catalogue_item WHERE application = $1 AND kind = $2 AND key = $3 ORDER BY revision DESC LIMIT 1`,
-		a.Number, c.Kind, c.Key).Scan(&revision, &id)
+		a.Number, v.Kind, v.Key).Scan(&v.Revision, &v.ID)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return err
+		return v, err
 	}
+	v.Revision++
 	archived := 0
-	if c.Archive {
+	if v.Archived {
 		archived = 1
 	}
 	_, err = t.exec(ctx, `INSERT INTO catalogue_item (application, kind, key, revision, id, position, archived, body, recorded_at, recorded_by)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
-		a.Number, c.Kind, c.Key, revision+1, id, c.Position, archived, string(c.Body), t.now, actor)
-	return err
+		a.Number, v.Kind, v.Key, v.Revision, v.ID, v.Position, archived, string(v.Body), v.RecordedAt, v.RecordedBy)
+	return v, err
 }
 
 // itemID gives what the API calls an item. Policies, statements and templates get

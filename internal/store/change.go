@@ -79,7 +79,7 @@ func (c *citizenRow) revise(by string, now consent.Instant, quiet bool, fn func(
 	if err := c.catchUp(now); err != nil {
 		return before, err
 	}
-	before = c.projection.FullState(now)
+	before = c.projection.FullState(max(now, c.recordedAt)) // what was recorded last counts, even by a slow clock
 	if err := fn(); err != nil {
 		return before, err
 	}

@@ -106,6 +106,19 @@ func (o Once) guardAll(writes []*citizenWrite, out any) (done *bool) {
 	return done
 }
 
+// Outcome reads the outcome of an earlier request with the same key into out, for a
+// use case that must know it before it looks at anything else.
+func (s *Store) Outcome(ctx context.Context, once Once, out any) (done bool, err error) {
+	if once.Key == "" {
+		return false, nil
+	}
+	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+		done, err = once.again(ctx, t, out)
+		return err
+	})
+	return done, err
+}
+
 // overtaken is for a write that finds the outcome of another one with its key only
 // now, when somebody may have been created for it: the group runs again, and what it
 // did is undone.

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -600,10 +601,12 @@ func TestCatalogueIsVersioned(t *testing.T) {
 		i := slices.IndexFunc(items, func(it consent.Item) bool { return it.Kind == consent.KindStatement })
 		items[i].Body = []byte(`{"reference":"statement-01","text":"Other words."}`)
 		a := store.Application{Number: snap.Application, ID: snap.ApplicationID, Revision: snap.Revision}
-		if err := st.ChangeCatalogue(ctx, a, []store.CatalogueChange{{Item: items[i], Position: i}}, "test"); err != nil {
+		changes := []consent.Revision{{Item: items[i], Position: i}}
+		written, err := st.ChangeCatalogue(ctx, a, changes, "test", store.Once{})
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := st.ChangeCatalogue(ctx, a, []store.CatalogueChange{{Item: items[i], Position: i}}, "test"); consent.KindOf(err) != consent.Conflict {
+		if _, err := st.ChangeCatalogue(ctx, a, changes, "test", store.Once{}); consent.KindOf(err) != consent.Conflict {
 			t.Fatalf("a change made for an old revision: %v", err)
 		}
 		a.Revision++
@@ -614,6 +617,10 @@ func TestCatalogueIsVersioned(t *testing.T) {
 		after, _ := next.Statement("statement-01")
 		if after.ID != before.ID || after.Version != before.Version+1 {
 			t.Fatalf("the statement was %+v and is %+v", before, after)
+		}
+		revisions, err := st.ItemRevisions(ctx, a.Number, consent.KindStatement, "statement-01", 1<<62, 10, 0)
+		if err != nil || len(revisions) != 2 || !cmp.Equal(revisions[0], written[0]) || revisions[1].Revision != before.Version {
+			t.Fatalf("written %+v, revisions %+v: %v", written, revisions, err)
 		}
 	})
 }

@@ -94,11 +94,11 @@ func Application(tb testing.TB, st *store.Store, id string) *consent.Snapshot {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	var changes []store.CatalogueChange
+	var changes []consent.Revision
 	for i, it := range items {
-		changes = append(changes, store.CatalogueChange{Item: it, Position: i})
+		changes = append(changes, consent.Revision{Item: it, Position: i})
 	}
-	if err := st.ChangeCatalogue(ctx, a, changes, "test"); err != nil {
+	if _, err := st.ChangeCatalogue(ctx, a, changes, "test", store.Once{}); err != nil {
 		tb.Fatal(err)
 	}
 	a.Revision++
