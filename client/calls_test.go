@@ -84,6 +84,20 @@ func TestCalls(t *testing.T) {
 			wantCitizen,
 		},
 		{
+			"read the set-up", `{"application": {"name": "NW"}}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Configuration(ctx, "nw") },
+			seen{Call: "GET /v1/configuration?applicationId=nw"},
+			json.RawMessage(`{"application": {"name": "NW"}}`),
+		},
+		{
+			"import a set-up", `{"changes":[{"action":"add","kind":"rule-set","key":"r"}],"applied":false}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.PutConfiguration(ctx, client.ConfigurationUpdate{ApplicationID: "nw", Document: json.RawMessage(`{"application":{"name":"NW"}}`), DryRun: true, Prune: true})
+			},
+			seen{Call: "PUT /v1/configuration?applicationId=nw&dryRun=true&prune=true", Body: `{"application":{"name":"NW"}}`},
+			client.ConfigurationChanges{Changes: []client.ConfigurationChange{{Action: "add", Kind: "rule-set", Key: "r"}}},
+		},
+		{
 			"read a citizen", citizen,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.Citizen(ctx, "ctz/1 ?") },
 			seen{Call: "GET /v1/citizens/ctz%2F1%20%3F"},
