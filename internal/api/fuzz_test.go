@@ -62,6 +62,19 @@ func FuzzSubscriptionBody(f *testing.F) {
 		`{"applicationId": 7, "name": null, "url": "x", "status": "paused", "refreshUrl": "", "clientSecret": null}`)
 }
 
+func FuzzItemChangeBody(f *testing.F) {
+	fuzzBodies(f, "PATCH", "/v1/configuration/options/research-email?applicationId=northwind", "/v1/configuration?applicationId=northwind",
+		`{"name": "Research", "justifications": [{"basis": "legitimate-interest"}, {"basis": "consent", "validFor": "P2Y"}]}`,
+		`{"name": null, "party": "nobody", "NAME": 5, "justifications": [null, {"basis": "consent", "validFor": null}]}`, `{"id": "other", "channel": ["sms"]}`)
+}
+
+func FuzzConfigurationBody(f *testing.F) {
+	fuzzBodies(f, "PUT", "/v1/configuration?applicationId=northwind", "/v1/configuration?applicationId=northwind",
+		`{"application": {"name": "N", "locales": ["en"]}, "parties": [{"id": "northwind", "name": "N"}], "ruleSets": [{"reference": "r", "name": "R", "maxOptions": 2, "hideStates": ["NONE"]}]}`,
+		`{"application": {"name": "N"}, "templates": [{"reference": "t", "name": "T", "blocks": [{"type": "text", "text": {"en": "T", "de": null}}]}], "preferences": null}`,
+		`{"application": null, "privacyPolicies": [{"reference": "policy-01", "name": "P", "versions": [{"version": "2", "url": "https://example.com"}]}]}`)
+}
+
 func FuzzTokenForm(f *testing.F) {
 	w := newWorld(f, api.Options{})
 	id, secret := w.credential(identity.NewCredential{Kind: store.ClientCredential, Name: "CRM", Applications: []string{"northwind"}})

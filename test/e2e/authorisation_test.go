@@ -38,6 +38,11 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"transactions":  w.record(t, ref, change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId"),
 		"subscriptions": w.subscribe(t, "https://receiver.example.com/", object{"status": "paused"}).text(t, "id"),
 	}
+	configured := configurationItems(ref)
+	for collection, item := range configured {
+		item["applicationId"] = w.id
+		examples[collection] = w.api.do(t, "POST", "/v1/configuration/"+collection, item).want(t, 201).text(t, "id")
+	}
 	parameters := map[string]string{"applicationId": w.id, "externalRef": ref}
 	granted := w.transaction(ref, []object{change("newsletter-email", "consent", "GRANTED")})
 	hook := w.subscription("https://receiver.example.com/", object{"status": "paused"})
@@ -48,6 +53,12 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/subscriptions":            hook,
 		"PUT /v1/subscriptions/{}":          hook,
 		"PATCH /v1/subscriptions/{}":        object{"name": "renamed"},
+		"PUT /v1/configuration":             w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
+	}
+	for collection, item := range configurationItems(ref + "-new") {
+		item["applicationId"] = w.id
+		bodies["POST /v1/configuration/"+collection] = item
+		bodies["PATCH /v1/configuration/"+collection+"/{}"] = configured[collection]
 	}
 
 	var list []operation
@@ -98,6 +109,35 @@ func operations(t *testing.T, w *world, serial int) []operation {
 	return list
 }
 
+// configurationItems are right bodies that create an item of every kind, without the application, in the catalogue that the
+// contract prints. Nothing needs them.
+func configurationItems(key string) map[string]object {
+	text := object{"en": "Text"}
+	return map[string]object{
+		"parties":  {"id": key, "name": "N"},
+		"purposes": {"id": key, "name": "N", "directMarketing": true},
+		"channels": {"id": key, "name": "N"},
+		"options": {
+			"id": key, "name": "N", "party": "northwind", "purpose": "research", "channel": "sms",
+			"justifications": []object{{"basis": "consent", "validFor": "P1Y"}, {"basis": "contract"}},
+		},
+		"option-groups": {"id": key, "name": "N", "options": []string{"newsletter-email", "research-email"}},
+		"preferences":   {"reference": key, "kind": "single-choice", "label": text, "choices": []object{{"reference": "a", "label": "A"}}},
+		"privacy-policies": {
+			"reference": key, "name": "N", "versions": []object{{"version": "1", "url": "https://example.com/privacy"}},
+		},
+		"permission-statements": {"reference": key, "text": text},
+		"templates": {"reference": key, "name": "N", "privacyPolicy": "policy-01", "blocks": []object{
+			{"type": "permissions", "statement": "statement-01", "options": []object{{"option": "newsletter-email", "justification": "consent"}}},
+			{"type": "text", "text": text},
+		}},
+		"rule-sets": {
+			"reference": key, "name": "N", "expiresWithin": "P30D", "maxOptions": 2, "hideStates": []string{"NONE", "DENIED"},
+			"channels": []string{"sms"}, "mandatoryPreferences": []string{"interests"},
+		},
+	}
+}
+
 func TestAuthorisationOfEveryRoute(t *testing.T) {
 	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
 		a := newApplication(t, s, "", northwind)
@@ -146,7 +186,8 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 		calls := operations(t, w, 1)
 		for _, call := range []string{
 			"POST /v1/citizens", "GET /v1/citizens", "POST /v1/permissions/transactions", "GET /v1/permissions/transactions",
-			"GET /v1/permissions", "POST /v1/subscriptions", "GET /v1/subscriptions",
+			"GET /v1/permissions", "POST /v1/subscriptions", "GET /v1/subscriptions", "GET /v1/permissions/configuration",
+			"GET /v1/configuration", "PUT /v1/configuration", "POST /v1/configuration/rule-sets", "GET /v1/configuration/parties/{id}/versions",
 		} {
 			if !slices.ContainsFunc(calls, func(o operation) bool { return o.name == call }) {
 				t.Errorf("the document lacks %s", call)

@@ -31,7 +31,7 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			all := map[string]any{}
 			for _, target := range []string{
 				"/v1/citizens/" + idA, a.permissionsOf("shared"), "/v1/subscriptions/" + subA, a.subscriptions(),
-				query("/v1/permissions/transactions", "applicationId", a.id),
+				query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/configuration", "applicationId", a.id),
 			} {
 				_, all[target] = a.api.glance(t, target)
 			}
@@ -46,6 +46,8 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		granted := a.transaction("newcomer", []object{change("newsletter-email", "consent", "GRANTED")})
 		newcomer := object{"applicationId": a.id, "externalRef": "newcomer"}
 		hook := a.subscription(receiver.URL + "/spy")
+		setup, party := object{"application": object{"name": "B"}}, object{"applicationId": a.id, "id": "spy", "name": "Spy"}
+		templateA := a.api.do(t, "GET", query("/v1/configuration/templates/manage-all", "applicationId", a.id), nil).want(t, 200).text(t, "id")
 		for _, c := range []struct {
 			method, target, nowhere string
 			body, nobodys           object
@@ -64,6 +66,17 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			{"PUT", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, hook, hook},
 			{"PATCH", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, object{"status": "paused"}, object{"status": "paused"}},
 			{"DELETE", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},
+			{"GET", query("/v1/permissions/configuration", "applicationId", a.id), query("/v1/permissions/configuration", "applicationId", nobody), nil, nil},
+			{"GET", query("/v1/configuration", "applicationId", a.id), query("/v1/configuration", "applicationId", nobody), nil, nil},
+			{"PUT", query("/v1/configuration", "applicationId", a.id), query("/v1/configuration", "applicationId", nobody), setup, setup},
+			{"POST", "/v1/configuration/parties", "/v1/configuration/parties", party, inApp(party, nobody)},
+			{"GET", query("/v1/configuration/parties", "applicationId", a.id), query("/v1/configuration/parties", "applicationId", nobody), nil, nil},
+			{"GET", query("/v1/configuration/parties/northwind", "applicationId", a.id), query("/v1/configuration/parties/northwind", "applicationId", nobody), nil, nil},
+			{"PATCH", query("/v1/configuration/parties/northwind", "applicationId", a.id), query("/v1/configuration/parties/northwind", "applicationId", nobody), object{"name": "X"}, object{"name": "X"}},
+			{"DELETE", query("/v1/configuration/templates/manage-all", "applicationId", a.id), query("/v1/configuration/templates/manage-all", "applicationId", nobody), nil, nil},
+			// What is A's cannot be had through B's own application either.
+			{"GET", query("/v1/configuration/templates/manage-all/versions", "applicationId", b.id), query("/v1/configuration/templates/nothing/versions", "applicationId", b.id), nil, nil},
+			{"GET", query("/v1/configuration/templates/"+templateA, "applicationId", b.id), query("/v1/configuration/templates/nothing", "applicationId", b.id), nil, nil},
 		} {
 			problem := func(target string, body object) object {
 				var payload any
