@@ -293,7 +293,10 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 		ORDER BY a.citizen, s.id`+onSameLane, aCitizen, aVersion, aApplication, aNews, shards, t.now); err != nil {
 		return err
 	}
-	_, err := t.exec(ctx, supersedeFailures+` = ANY ($1::bigint[])`, aCitizen)
+	// What a newer full state, which now waits in a lane, makes stale leaves the failures
+	// store.
+	_, err := t.exec(ctx, `DELETE FROM delivery_failure WHERE EXISTS (SELECT 1 FROM lane l
+		WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen = ANY ($1::bigint[])`, aCitizen)
 	return err
 }
 

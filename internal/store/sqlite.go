@@ -197,10 +197,39 @@ func (d sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 	return nil
 }
 
+// subscriber is an active subscription: to receipts, or to the full state.
+type subscriber struct {
+	number   int64
+	receipts bool
+}
+
+// subscribers gives the active subscriptions of an application, which stay the same
+// while the only writer has its transaction open.
+func (sqlite) subscribers(ctx context.Context, t *tx, application int64) ([]subscriber, error) {
+	if list, known := t.told[application]; known {
+		return list, nil
+	}
+	list, err := collect(ctx, t, func(r *sql.Rows) (v subscriber, err error) {
+		var updates consent.UpdateType
+		err = r.Scan(&v.number, &updates)
+		v.receipts = updates == consent.ConsentReceipts
+		return v, err
+	}, `SELECT id, update_type FROM subscription WHERE application = $1 AND status = 'active' AND update_type IN ('consent-receipts', 'effective-permission')`, application)
+	if t.told == nil {
+		t.told = map[int64][]subscriber{}
+	}
+	t.told[application] = list
+	return list, err
+}
+
 // tell writes the changes of a citizen and what must be delivered of them.
-func (sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
+func (d sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
 	if c.news() == 0 {
 		return nil
+	}
+	subscribers, err := d.subscribers(ctx, t, c.application)
+	if err != nil {
+		return err
 	}
 	for _, h := range c.changes {
 		var number int64
@@ -209,31 +238,35 @@ func (sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
 			c.id, c.application, h.version, h.changedAt, h.previous, string(h.event), h.changedBy, h.sealed).Scan(&number); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
-			SELECT id, $1, $2, $1 % $3, $4, 0, $4, 0, '' FROM subscription WHERE application = $5 AND status = 'active' AND update_type = 'consent-receipts'`,
-			c.id, number, shards, t.now, c.application); err != nil {
+		for _, s := range subscribers {
+			if !s.receipts {
+				continue
+			}
+			if _, err := t.exec(ctx, `INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
+				VALUES ($1, $2, $3, $4, $5, 0, $5, 0, '')`, s.number, c.id, number, c.id%shards, t.now); err != nil {
+				return err
+			}
+		}
+	}
+	for _, s := range subscribers {
+		if s.receipts {
+			continue
+		}
+		if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
+			VALUES ($1, $2, $3, $4, $5, $6, 0, $6)`+onSameLane, s.number, c.id, c.id%shards, c.version, c.news(), t.now); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2`, c.id, s.number); err != nil {
 			return err
 		}
 	}
-	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
-		SELECT id, $1, $1 % $2, $3, $4, $5, 0, $5 FROM subscription
-		WHERE application = $6 AND status = 'active' AND update_type = 'effective-permission'`+onSameLane,
-		c.id, shards, c.version, c.news(), t.now, c.application); err != nil {
-		return err
-	}
-	_, err := t.exec(ctx, supersedeFailures+` = $1`, c.id)
-	return err
+	return nil
 }
 
 // onSameLane joins a new change to a lane that waits already: the newest state
 // counts, at once and with quick attempts of its own.
 const onSameLane = ` ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version,
 	changes = lane.changes + excluded.changes, attempts = 0, due_at = excluded.due_at`
-
-// supersedeFailures drops from the failures store what a newer full state, which
-// now waits in a lane, makes stale.
-const supersedeFailures = `DELETE FROM delivery_failure WHERE EXISTS (SELECT 1 FROM lane l
-	WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen`
 
 // horizon: what one writer has committed is visible, and nothing comes before it.
 func (sqlite) horizon() string { return "1" }

@@ -53,8 +53,9 @@ type tx struct {
 	store *Store
 	stmts map[string]*sql.Stmt
 	now   consent.Instant
-	rings bell // doorbells to ring once the group is committed
-	fault bool // a statement failed: the connection may be broken
+	rings bell                   // doorbells to ring once the group is committed
+	told  map[int64][]subscriber // by application: whom this transaction has to tell
+	fault bool                   // a statement failed: the connection may be broken
 }
 
 // exec runs a statement that is prepared once per connection.
@@ -212,7 +213,7 @@ func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error
 			_, _ = t.ExecContext(ctx, "ROLLBACK")
 		}
 	}()
-	t.now, t.rings = now(), 0
+	t.now, t.rings, t.told = now(), 0, nil
 	errs = make([]error, len(group))
 	var citizens []*citizenWrite
 	for _, w := range group {
