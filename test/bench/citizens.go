@@ -23,8 +23,14 @@ var options = []string{
 	"newsletter-email", "newsletter-sms", "offers-email", "offers-sms", "events-email", "events-sms", "research-email", "research-sms",
 }
 
-// transactions is where changes are recorded.
-const transactions = "/v1/permissions/transactions"
+// Where changes are recorded, and where many citizens are created at once.
+const (
+	transactions = "/v1/permissions/transactions"
+	bulk         = "/v1/citizens/bulk"
+)
+
+// seedBatch is how many citizens one request creates.
+const seedBatch = 250
 
 // appendTransaction writes the body of a transaction about one citizen. The channel carries the number of the change, so
 // that it can be found again in what is delivered.
@@ -33,7 +39,12 @@ func appendTransaction(body []byte, citizen int, number int64, options []string,
 	body = strconv.AppendInt(body, int64(citizen), 10)
 	body = append(body, `","channel":"`+channelPrefix...)
 	body = strconv.AppendInt(body, number, 10)
-	body = append(body, `","privacyPolicyRef":"policy-01","permissionStatementRef":"statement-01","changes":[`...)
+	body = append(body, `","privacyPolicyRef":"policy-01","permissionStatementRef":"statement-01",`...)
+	return append(appendChanges(body, options, state), '}')
+}
+
+func appendChanges(body []byte, options []string, state string) []byte {
+	body = append(body, `"changes":[`...)
 	for i, option := range options {
 		if i > 0 {
 			body = append(body, ',')
@@ -44,7 +55,7 @@ func appendTransaction(body []byte, citizen int, number int64, options []string,
 		body = append(body, state...)
 		body = append(body, `"}`...)
 	}
-	return append(body, "]}"...)
+	return append(body, ']')
 }
 
 // headers are those of every request.
@@ -61,10 +72,20 @@ func (s *store) change(w *writer, citizen int, number int64) []byte {
 	return w.post(transactions, s.headers())
 }
 
-// seed writes the request that makes a citizen with an answer to each option.
-func (s *store) seed(w *writer, citizen int) []byte {
-	w.body = appendTransaction(w.body[:0], citizen, 0, options, "GRANTED")
-	return w.post(transactions, s.headers())
+// seed writes the request that creates citizens from one to another with an answer to each option.
+func (s *store) seed(w *writer, from, to int) []byte {
+	w.body = append(w.body[:0], `{"applicationId":"`+application+`","channel":"`+channelPrefix+`0","privacyPolicyRef":"policy-01","permissionStatementRef":"statement-01","citizens":[`...)
+	for citizen := from; citizen <= to; citizen++ {
+		if citizen > from {
+			w.body = append(w.body, ',')
+		}
+		w.body = append(w.body, `{"externalRef":"`+refPrefix...)
+		w.body = strconv.AppendInt(w.body, int64(citizen), 10)
+		w.body = append(w.body, `",`...)
+		w.body = append(appendChanges(w.body, options, "GRANTED"), '}')
+	}
+	w.body = append(w.body, "]}"...)
+	return w.post(bulk, s.headers())
 }
 
 // seedTo brings the store to n citizens. No subscription hears of it.
@@ -74,7 +95,16 @@ func (s *store) seedTo(ctx context.Context, n int) error {
 		if err := s.unsubscribe(ctx, server); err != nil {
 			return err
 		}
-		return s.once(ctx, server, from+1, n, s.seed)
+		var next atomic.Int64
+		next.Store(int64(from + 1))
+		_, _, err := callAll(ctx, server.address, 4, func(_ int, w *writer) []byte {
+			last := int(next.Add(seedBatch)) - 1
+			if first := last - seedBatch + 1; first <= n {
+				return s.seed(w, first, min(last, n))
+			}
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return fmt.Errorf("seeding: %w", err)
