@@ -12,7 +12,7 @@ import (
 // prefetch is how many due lanes a sender keeps at hand beyond those under way, so
 // that a busy one need not ask the database for each. Of the failures store it keeps
 // none: a citizen whose turn there is far off must not wait with a new change.
-const prefetch = 64
+const prefetch = 256
 
 // maxBatch is how many messages are read at once at most, and fresh for how long one
 // may wait for a slot before it is read anew: at an endpoint that is quick many are

@@ -160,7 +160,7 @@ func (s *Store) listedChange(r *sql.Rows) (v ListedChange, readable bool, err er
 // go on from, which rises even where what was there cannot be read any more.
 func (s *Store) Changes(ctx context.Context, application int64, after Place, limit int) ([]ListedChange, Place, error) {
 	list := []ListedChange{}
-	_, err := collect(ctx, s.read, func(r *sql.Rows) (struct{}, error) {
+	_, err := collect(ctx, s.fixed, func(r *sql.Rows) (struct{}, error) {
 		v, readable, err := s.listedChange(r)
 		if readable {
 			list = append(list, v)
@@ -188,7 +188,7 @@ func (s *Store) EndOfChanges(ctx context.Context, application int64) (end Place,
 func (s *Store) Receipts(ctx context.Context, numbers []int64) (map[int64]ListedChange, error) {
 	found := make(map[int64]ListedChange, len(numbers))
 	marks, args := places(numbers)
-	_, err := collect(ctx, s.read, func(r *sql.Rows) (struct{}, error) {
+	_, err := collect(ctx, s.fixed, func(r *sql.Rows) (struct{}, error) {
 		v, readable, err := s.listedChange(r)
 		if readable {
 			found[v.Place.Minor] = v

@@ -527,7 +527,7 @@ func (s *Store) state(c *citizenRow) (State, error) {
 // ApplicationOfCitizen gives the id of the application that a citizen is of.
 func (s *Store) ApplicationOfCitizen(ctx context.Context, id consent.ID) (string, error) {
 	var application string
-	err := s.read.QueryRowContext(ctx, `SELECT a.public_id FROM citizen c JOIN application a ON a.id = c.application
+	err := s.fixed.QueryRowContext(ctx, `SELECT a.public_id FROM citizen c JOIN application a ON a.id = c.application
 		WHERE c.public_id = $1 AND c.deleted_at IS NULL`, id[:]).Scan(&application)
 	if errors.Is(err, sql.ErrNoRows) {
 		return "", ErrNoCitizen
@@ -539,9 +539,9 @@ func (s *Store) readCitizen(ctx context.Context, application int64, key consent.
 	var row *sql.Row
 	if key.ID.IsZero() {
 		k := s.refKey(application, key.ExternalRef)
-		row = s.read.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.application = $1 AND c.ref_index = $2`, application, k.index[:])
+		row = s.fixed.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.application = $1 AND c.ref_index = $2`, application, k.index[:])
 	} else {
-		row = s.read.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.public_id = $1`, key.ID[:])
+		row = s.fixed.QueryRowContext(ctx, `SELECT `+citizenColumns+` FROM `+citizenTables+` WHERE c.public_id = $1`, key.ID[:])
 	}
 	c, err := scanCitizen(row)
 	switch {

@@ -92,7 +92,7 @@ func (s *Store) credential(ctx context.Context, hash *[]byte, query string, arg 
 	var id []byte
 	var scopes string
 	var expires sql.NullInt64
-	err := s.read.QueryRowContext(ctx, query, arg).Scan(&id, &c.Kind, &c.Name, &scopes, &expires, hash)
+	err := s.fixed.QueryRowContext(ctx, query, arg).Scan(&id, &c.Kind, &c.Name, &scopes, &expires, hash)
 	if errors.Is(err, sql.ErrNoRows) {
 		return c, errNoCredential
 	}
@@ -107,7 +107,7 @@ func (s *Store) credential(ctx context.Context, hash *[]byte, query string, arg 
 	for _, scope := range strings.Fields(scopes) {
 		c.Scopes = append(c.Scopes, consent.Scope(scope))
 	}
-	c.Applications, err = collect(ctx, s.read, func(r *sql.Rows) (a int64, err error) { return a, r.Scan(&a) },
+	c.Applications, err = collect(ctx, s.fixed, func(r *sql.Rows) (a int64, err error) { return a, r.Scan(&a) },
 		`SELECT application FROM credential_application WHERE credential = $1 ORDER BY application`, id)
 	return c, s.classify(err)
 }

@@ -48,7 +48,7 @@ func (s *Store) Lanes(ctx context.Context, subscription int64, held Hold, stored
 		table, store, before = "delivery_failure", 1, "e.stored = 1 AND e.due_at <= r.due_at"
 	}
 	const mine = `subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 = 1`
-	list, err := collect(ctx, s.read, func(r *sql.Rows) (Lane, error) {
+	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (Lane, error) {
 		v := Lane{Subscription: subscription, Stored: stored}
 		return v, r.Scan(&v.Citizen, &v.Shard, &v.Change, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt)
 	}, fmt.Sprintf(`SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at FROM %s
@@ -69,7 +69,7 @@ func (s *Store) States(ctx context.Context, citizens []int64) (map[int64]State, 
 		*citizenRow
 		farewell []byte
 	}
-	rows, err := collect(ctx, s.read, func(r *sql.Rows) (v row, err error) {
+	rows, err := collect(ctx, s.fixed, func(r *sql.Rows) (v row, err error) {
 		v.citizenRow, err = scanCitizen(scanner(func(dest ...any) error { return r.Scan(append(dest, &v.farewell)...) }))
 		return v, err
 	}, `SELECT `+citizenColumns+`, c.farewell FROM `+citizenTables+` WHERE c.id IN (`+marks+`)`, args...)

@@ -212,7 +212,7 @@ type Passage struct {
 
 // DuePassages gives up to limit citizens whose state time has changed by now.
 func (s *Store) DuePassages(ctx context.Context, limit int) ([]Passage, error) {
-	list, err := collect(ctx, s.read, func(r *sql.Rows) (p Passage, err error) {
+	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (p Passage, err error) {
 		var id []byte
 		err = r.Scan(&p.Application, &id)
 		copy(p.Citizen[:], id)

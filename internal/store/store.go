@@ -54,6 +54,7 @@ type Options struct {
 type Store struct {
 	dialect   dialect
 	read      *sql.DB // readers
+	fixed     reader  // the same, for queries whose texts are few
 	write     *sql.DB // the writers' connections
 	keys      *seal.Keyring
 	index     *seal.Key // blind indexes
@@ -92,10 +93,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			}
 		}
 		s.write, s.read, err = openSQLite(o.Dir)
+		s.fixed = prepare(s.read)
 	default:
 		s.dialect = postgres{}
 		s.write, err = openPostgres(o.DatabaseURL)
-		s.read = s.write
+		s.read, s.fixed = s.write, s.write // which keeps statements by itself
 	}
 	if err != nil {
 		return nil, err
@@ -198,15 +200,20 @@ func (s *Store) classify(err error) error {
 	return err
 }
 
-// querier is what readers and writers have in common.
-type querier interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+// reader is what can be asked.
+type reader interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// querier is what readers and writers have in common.
+type querier interface {
+	reader
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
 // collect reads all rows of a query.
-func collect[T any](ctx context.Context, q querier, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
+func collect[T any](ctx context.Context, q reader, scan func(*sql.Rows) (T, error), query string, args ...any) ([]T, error) {
 	rows, err := q.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
