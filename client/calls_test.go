@@ -120,6 +120,57 @@ func TestCalls(t *testing.T) {
 			wantCitizen,
 		},
 		{
+			"create citizens", `{"citizens":[{"citizenId":"ctz_1","externalRef":"A/1","transactionId":"t1"},{"citizenId":"ctz_2","externalRef":"A/2","transactionId":null}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateCitizens(ctx, client.NewCitizens{
+					ApplicationID: "nw", Channel: "import", PrivacyPolicyRef: "privacy",
+					Citizens: []client.NewCitizenInBulk{
+						{ExternalRef: "A/1", Changes: []client.Change{change}, ObtainedAt: at, Details: client.Details{GivenName: "Ada"}},
+						{ExternalRef: "A/2", Preferences: []client.Answer{{Preference: "interests", Choices: []string{"hiking"}}}},
+					},
+				})
+			},
+			seen{"POST /v1/citizens/bulk", `{"applicationId":"nw","citizens":[{"externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],"obtainedAt":"2026-11-22T09:14:01.5+01:00","givenName":"Ada"},` +
+				`{"externalRef":"A/2","preferences":[{"preference":"interests","choices":["hiking"]}]}],"privacyPolicyRef":"privacy","channel":"import"}`, true},
+			[]client.CreatedCitizen{{CitizenID: "ctz_1", ExternalRef: "A/1", TransactionID: "t1"}, {CitizenID: "ctz_2", ExternalRef: "A/2"}},
+		},
+		{
+			"submit answers", `{"citizenId":"ctz_1","externalRef":"A/1","submissions":[{"submissionId":"s1","preference":"interests","choices":[{"reference":"hiking","label":"Hiking"}],"effective":true,"current":{"preference":"interests","submissionId":"s1"}}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Submit(ctx, client.Submission{ApplicationID: "nw", ExternalRef: "A/1", Channel: "app", Preferences: []client.Answer{{Preference: "interests", Choices: []string{"hiking"}}}})
+			},
+			seen{"POST /v1/submissions", `{"applicationId":"nw","externalRef":"A/1","preferences":[{"preference":"interests","choices":["hiking"]}],"channel":"app"}`, true},
+			client.SubmissionReceipt{CitizenID: "ctz_1", ExternalRef: "A/1", Submissions: []client.SubmittedAnswer{{
+				SubmissionID: "s1", Preference: "interests", Choices: []client.Choice{{Reference: "hiking", Label: "Hiking"}}, Effective: true,
+				Current: client.Preference{Preference: "interests", SubmissionID: "s1"},
+			}}},
+		},
+		{
+			"read preferences", `{"preferences":[{"preference":"frequency","label":"How often?","choices":[],"submissionId":"s1","updatedAt":"2026-11-22T08:14:01.000Z"}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Preferences(ctx, "nw", "A/1") },
+			seen{Call: "GET /v1/preferences?applicationId=nw&externalRef=A%2F1"},
+			[]client.Preference{{Preference: "frequency", Label: "How often?", Choices: []client.Choice{}, SubmissionID: "s1", UpdatedAt: granted.ObtainedAt}},
+		},
+		{
+			"revert a transaction", `{"transactionId":"t2","reverts":"t1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","effective":false,"current":null}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Revert(ctx, "t/1", client.Reversion{Channel: "support", RecordedBy: "ag-1"})
+			},
+			seen{"POST /v1/permissions/transactions/t%2F1/reversion", `{"channel":"support","recordedBy":"ag-1"}`, true},
+			client.Receipt{TransactionID: "t2", Changes: []client.ChangeOutcome{{Change: change}}},
+		},
+		{
+			"explain a state", `{"citizenId":"ctz_1","externalRef":"A/1","asOf":"2026-11-22T08:14:01.000Z","knownAt":null,"explanations":[{"optionType":"option","optionId":"news","current":null,
+			  "candidates":[{"transactionId":"t1","optionType":"option","optionId":"news","state":"GRANTED","obtainedAt":"2026-11-22T08:14:01.000Z","group":null,"fate":"reverted","rule":null,"by":"t2","why":"Because."}]}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Explain(ctx, client.ExplainQuery{ApplicationID: "nw", ExternalRef: "A/1", OptionID: "news", AsOf: at})
+			},
+			seen{Call: "GET /v1/permissions/explain?applicationId=nw&asOf=2026-11-22T08%3A14%3A01.5Z&externalRef=A%2F1&optionId=news"},
+			client.Explained{CitizenID: "ctz_1", ExternalRef: "A/1", AsOf: granted.ObtainedAt, Explanations: []client.Explanation{{
+				OptionType: "option", OptionID: "news", Candidates: []client.Candidate{{Permission: granted, Fate: "reverted", By: "t2", Why: "Because."}},
+			}}},
+		},
+		{
 			"erase a citizen", "",
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return struct{}{}, c.DeleteCitizen(ctx, "ctz_1")

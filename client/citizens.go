@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // Details are the personal details of a citizen. All are optional.
@@ -69,6 +70,58 @@ func (c *Client) CreateCitizen(ctx context.Context, citizen NewCitizen) (Citizen
 		in: citizen, out: &out, key: idempotencyKey(citizen.IdempotencyKey),
 	})
 	return out, err
+}
+
+// NewCitizens is what CreateCitizens takes: citizens with their first answers, and the
+// evidence, which is that of all of them.
+type NewCitizens struct {
+	ApplicationID string             `json:"applicationId"`
+	Citizens      []NewCitizenInBulk `json:"citizens"` // 1 to 1000
+
+	PrivacyPolicyRef       string `json:"privacyPolicyRef,omitempty"`
+	PermissionStatementRef string `json:"permissionStatementRef,omitempty"`
+
+	Channel        string `json:"channel,omitempty"`
+	Campaign       string `json:"campaign,omitempty"`
+	Source         string `json:"source,omitempty"`
+	SourceSystem   string `json:"sourceSystem,omitempty"`
+	RecordedBy     string `json:"recordedBy,omitempty"`
+	RecordedByName string `json:"recordedByName,omitempty"`
+
+	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
+	// the client makes one up for the repetitions of its own.
+	IdempotencyKey string `json:"-"`
+}
+
+// NewCitizenInBulk is one of many citizens to be created.
+type NewCitizenInBulk struct {
+	ExternalRef string    `json:"externalRef"`
+	Changes     []Change  `json:"changes,omitempty"`
+	Preferences []Answer  `json:"preferences,omitempty"`
+	ObtainedAt  time.Time `json:"obtainedAt,omitzero"`
+	Details
+}
+
+// CreatedCitizen is one citizen that CreateCitizens created. TransactionID is empty
+// where there were no changes to record.
+type CreatedCitizen struct {
+	CitizenID     string `json:"citizenId"`
+	ExternalRef   string `json:"externalRef"`
+	TransactionID string `json:"transactionId"`
+}
+
+// CreateCitizens creates the citizens with their answers, in the order given: all of
+// them, or on any error none. A reference that exists already is a Problem with status
+// 409.
+func (c *Client) CreateCitizens(ctx context.Context, citizens NewCitizens) ([]CreatedCitizen, error) {
+	var out struct {
+		Citizens []CreatedCitizen `json:"citizens"`
+	}
+	err := c.do(ctx, call{
+		method: http.MethodPost, path: "v1/citizens/bulk",
+		in: citizens, out: &out, key: idempotencyKey(citizens.IdempotencyKey),
+	})
+	return out.Citizens, err
 }
 
 // Citizen reads the citizen with that id. One that does not exist, or belongs to

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"time"
 )
 
@@ -180,6 +181,81 @@ func (c *Client) Permissions(ctx context.Context, q PermissionsQuery) (Permissio
 			"applicationId", q.ApplicationID, "citizenId", q.CitizenID, "externalRef", q.ExternalRef,
 			"optionId", q.OptionID, "expiry", q.Expiry,
 			"validStart", instant(q.ValidStart), "validEnd", instant(q.ValidEnd)),
+		out: &out,
+	})
+	return out, err
+}
+
+// Reversion is what Revert takes: the evidence for undoing.
+type Reversion struct {
+	Channel        string `json:"channel,omitempty"`
+	Source         string `json:"source,omitempty"`
+	RecordedBy     string `json:"recordedBy,omitempty"`
+	RecordedByName string `json:"recordedByName,omitempty"`
+
+	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
+	// the client makes one up for the repetitions of its own.
+	IdempotencyKey string `json:"-"`
+}
+
+// Revert undoes the transaction with that id by a new one; both stay in the history.
+// The changes of the receipt are those that were undone, each with what stands now.
+func (c *Client) Revert(ctx context.Context, transactionID string, reversion Reversion) (Receipt, error) {
+	var out Receipt
+	err := c.do(ctx, call{
+		method: http.MethodPost, path: "v1/permissions/transactions/" + url.PathEscape(transactionID) + "/reversion",
+		in: reversion, out: &out, key: idempotencyKey(reversion.IdempotencyKey),
+	})
+	return out, err
+}
+
+// ExplainQuery asks why the state of one citizen, named by CitizenID or ExternalRef,
+// is what it is: of one option or group, or of all where OptionID is empty. AsOf asks
+// for what applied then, KnownAt leaves out what was recorded later; zero is now.
+type ExplainQuery struct {
+	ApplicationID string
+	CitizenID     string
+	ExternalRef   string
+	OptionID      string
+	AsOf, KnownAt time.Time
+}
+
+// Explained says why the state of one citizen is what it is.
+type Explained struct {
+	CitizenID    string        `json:"citizenId"`
+	ExternalRef  string        `json:"externalRef"`
+	AsOf         time.Time     `json:"asOf"`
+	KnownAt      time.Time     `json:"knownAt"` // zero: everything that is recorded
+	Explanations []Explanation `json:"explanations"`
+}
+
+// Explanation is every answer to one option or group in the order that decides, the
+// earliest first, and what stands.
+type Explanation struct {
+	OptionType string      `json:"optionType"`
+	OptionID   string      `json:"optionId"`
+	Current    *Permission `json:"current"` // nil where nothing stands
+	Candidates []Candidate `json:"candidates"`
+}
+
+// Candidate is one answer and what became of it.
+type Candidate struct {
+	Permission
+	Group string `json:"group"` // in whose name the option was answered; empty for an answer of its own
+	Fate  string `json:"fate"`
+	Rule  int    `json:"rule"` // that decided; 0 for a reversion
+	By    string `json:"by"`   // the record that displaced it, empty where none did
+	Why   string `json:"why"`
+}
+
+// Explain says why the state of one citizen is what it is, or was.
+func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explained, error) {
+	var out Explained
+	err := c.do(ctx, call{
+		method: http.MethodGet, path: "v1/permissions/explain",
+		query: values(
+			"applicationId", q.ApplicationID, "citizenId", q.CitizenID, "externalRef", q.ExternalRef,
+			"optionId", q.OptionID, "asOf", instant(q.AsOf), "knownAt", instant(q.KnownAt)),
 		out: &out,
 	})
 	return out, err

@@ -7,9 +7,11 @@ import (
 	"net/url"
 )
 
-// EffectivePermission is the type of a subscription that sends the citizen's full
-// state on every change.
-const EffectivePermission = "effective-permission"
+// The types of a subscription.
+const (
+	EffectivePermission = "effective-permission" // sends the citizen's full state on every change
+	ConsentReceipts     = "consent-receipts"     // sends what changed
+)
 
 // Secret is a value that can be written but is never read back. The zero Secret
 // leaves the stored one as it is.
