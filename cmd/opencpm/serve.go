@@ -43,8 +43,9 @@ func (c *serveCommand) Run(ctx context.Context, io streams) error {
 
 // extras are what the demo adds to a server.
 type extras struct {
-	pages    *http.ServeMux // answers what the API does not
-	recorded func(core.Recorded)
+	pages     *http.ServeMux // answers what the API does not
+	recorded  func(core.Recorded)
+	submitted func(store.Submitted)
 }
 
 // server is one process at work: the roles it was given on one store.
@@ -77,6 +78,11 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 		s.metrics.Changes.Add(float64(len(r.Transaction.Changes)))
 		if x.recorded != nil {
 			x.recorded(r)
+		}
+	}, Submitted: func(v store.Submitted) {
+		s.metrics.Changes.Add(float64(len(v.Submissions)))
+		if x.submitted != nil {
+			x.submitted(v)
 		}
 	}})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)

@@ -57,6 +57,8 @@ type Options struct {
 	// Recorded, where set, is told of every transaction after its commit. It must
 	// not block.
 	Recorded func(Recorded)
+	// Submitted, where set, is told likewise of answers to preferences.
+	Submitted func(store.Submitted)
 }
 
 // Recorded is the outcome of a transaction.
@@ -67,10 +69,11 @@ type Recorded struct {
 
 // Service is the use cases over one store.
 type Service struct {
-	store    *store.Store
-	outbound safehttp.Policy
-	log      *slog.Logger
-	recorded func(Recorded)
+	store     *store.Store
+	outbound  safehttp.Policy
+	log       *slog.Logger
+	recorded  func(Recorded)
+	submitted func(store.Submitted)
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -80,12 +83,15 @@ type Service struct {
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
-	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, stopping: make(chan struct{})}
+	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, stopping: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
 	if s.recorded == nil {
 		s.recorded = func(Recorded) {}
+	}
+	if s.submitted == nil {
+		s.submitted = func(store.Submitted) {}
 	}
 	s.snapshots.Store(&map[string]*consent.Snapshot{})
 	return s

@@ -149,7 +149,14 @@ func (s *Service) Submit(ctx context.Context, a Actor, r Request, v Submission) 
 	if err := faults.Err(); err != nil {
 		return store.Submitted{}, err
 	}
-	return s.store.Submit(ctx, snap.Application, v.Citizen, submissions, once)
+	out, err := s.store.Submit(ctx, snap.Application, v.Citizen, submissions, once)
+	if err != nil {
+		return store.Submitted{}, err
+	}
+	if !out.Repeated {
+		s.submitted(out)
+	}
+	return out, nil
 }
 
 func submissionsOf(e consent.Evidence, answers []consent.Answer) []consent.Submission {

@@ -83,6 +83,7 @@ type Submitted struct {
 	ExternalRef string
 	Submissions []consent.Submission        // with their times, one for each answer
 	Current     []consent.CurrentPreference // of each of these preferences
+	Repeated    bool                        // an earlier request with the same Once recorded it
 }
 
 // Submit appends submissions of one citizen to the ledger, all or none; a citizen named
@@ -91,7 +92,7 @@ func (s *Store) Submit(ctx context.Context, application int64, key consent.Citiz
 	var out Submitted
 	w := s.submission(application, key, submissions, &out)
 	w.create = true
-	once.guard(w, &out, nil)
+	once.guard(w, &out, func() { out.Repeated = true })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
 	return out, err
 }
