@@ -34,8 +34,9 @@ type demoCommand struct {
 
 // The names under which the demo sets itself up.
 const (
-	demoApplication  = "northwind-outdoor"
-	demoSubscription = "CRM of Northwind Outdoor"
+	demoApplication = "northwind-outdoor"
+	demoStates      = "CRM of Northwind Outdoor"
+	demoReceipts    = "Archive of Northwind Outdoor"
 )
 
 // Run serves the demo until the process is told to stop.
@@ -59,8 +60,9 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 		pages.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { page.ServeHTTP(w, r) })
 	}
 	s, err := newServer(ctx, settings, log, extras{
-		pages:    pages,
-		recorded: func(r core.Recorded) { page.Recorded(recordedEvent(r)) },
+		pages:     pages,
+		recorded:  func(r core.Recorded) { page.Recorded(recordedEvent(r)) },
+		submitted: func(v store.Submitted) { page.Recorded(submittedEvent(v)) },
 	})
 	if err != nil {
 		return err
@@ -69,8 +71,13 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return errors.Join(err, s.close())
 	}
+	api, err := client.New(s.baseURL, client.Credentials{ClientID: access.ClientID, ClientSecret: access.ClientSecret})
+	if err != nil {
+		return errors.Join(err, s.close())
+	}
+	defer api.CloseIdleConnections()
 	page = demo.NewPage(demo.PageConfig{
-		BaseURL: s.baseURL, ApplicationID: demoApplication, APIKey: access.APIKey, ClientID: access.ClientID, ClientSecret: access.ClientSecret,
+		BaseURL: s.baseURL, ApplicationID: demoApplication, APIKey: access.APIKey, ClientID: access.ClientID, ClientSecret: access.ClientSecret, Client: api,
 	}, receiver)
 	fmt.Fprintf(io.out, "OpenCPM demo: open %s in a browser. Ctrl-C stops it; the data is in %s.\n", s.baseURL, c.Data)
 
@@ -83,7 +90,7 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	work.Go(func() {
-		if err := drive(ctx, s.baseURL, "http://"+hook.Addr().String()+"/webhook", access, page, log); err != nil && ctx.Err() == nil {
+		if err := drive(ctx, api, "http://"+hook.Addr().String(), page, log); err != nil && ctx.Err() == nil {
 			log.Error("the demo cannot go on", "error", err)
 			stop()
 		}
@@ -146,15 +153,13 @@ func (c *demoCommand) setUp(ctx context.Context, s *server) (access, error) {
 	return a, os.WriteFile(path, text, 0o600)
 }
 
-// drive is the company at work, through the API alone: it points its webhook at
+// drive is the company at work, through the API alone: it points its webhooks at
 // the receiver, brings its customers in and then goes on changing its mind.
-func drive(ctx context.Context, baseURL, hook string, a access, page *demo.Page, log *slog.Logger) error {
-	c, err := client.New(baseURL, client.Credentials{ClientID: a.ClientID, ClientSecret: a.ClientSecret})
-	if err != nil {
+func drive(ctx context.Context, c *client.Client, receiver string, page *demo.Page, log *slog.Logger) error {
+	if err := demo.Subscribe(ctx, c, demoApplication, demoStates, client.EffectivePermission, receiver+"/webhook"); err != nil {
 		return err
 	}
-	defer c.CloseIdleConnections()
-	if err := demo.Subscribe(ctx, c, demoApplication, demoSubscription, hook); err != nil {
+	if err := demo.Subscribe(ctx, c, demoApplication, demoReceipts, client.ConsentReceipts, receiver+demo.Receipts); err != nil {
 		return err
 	}
 	if err := demo.Load(ctx, c, demoApplication, page.Progress); err != nil {
@@ -164,25 +169,51 @@ func drive(ctx context.Context, baseURL, hook string, a access, page *demo.Page,
 	return nil
 }
 
-// recordedEvent is a transaction as the page shows it.
+// recordedEvent is a transaction as the page shows it: of a reversion the changes that
+// it undoes.
 func recordedEvent(r core.Recorded) demo.RecordedEvent {
+	t := &r.Transaction
 	e := demo.RecordedEvent{
-		TransactionID: r.Transaction.ID.String(), CitizenID: r.CitizenID.String(), ExternalRef: r.ExternalRef,
-		Channel: r.Transaction.Channel, RecordedAt: r.Transaction.RecordedAt.Time(),
+		TransactionID: t.ID.String(), CitizenID: r.CitizenID.String(), ExternalRef: r.ExternalRef,
+		Channel: t.Channel, ObtainedAt: t.ObtainedAt.Time(), RecordedAt: t.RecordedAt.Time(), Reversion: !t.Reverts.IsZero(),
 	}
 	before := map[consent.Key]consent.State{}
 	for _, p := range r.Before {
 		before[consent.Key{Type: p.OptionType, ID: p.OptionID}] = p.State
 	}
-	for i, change := range r.Transaction.Changes {
+	for i, o := range r.Outcomes {
+		change := o.Change
+		if !e.Reversion {
+			change = t.Changes[i]
+		}
 		c := demo.RecordedChange{
 			OptionType: string(change.OptionType), OptionID: change.OptionID, Justification: string(change.Justification), State: string(change.State),
-			Before: string(before[consent.Key{Type: change.OptionType, ID: change.OptionID}]),
+			Before: string(before[consent.Key{Type: change.OptionType, ID: change.OptionID}]), Covers: len(change.Covers),
 		}
-		if now := r.Outcomes[i].Current; now != nil {
-			c.After = string(now.State)
+		if change.ValidUntil != 0 {
+			c.ValidUntil = change.ValidUntil.Time()
+		}
+		if o.Current != nil {
+			c.After = string(o.Current.State)
 		}
 		e.Changes = append(e.Changes, c)
+	}
+	return e
+}
+
+// submittedEvent is answers to preferences as the page shows them.
+func submittedEvent(v store.Submitted) demo.RecordedEvent {
+	last := v.Submissions[len(v.Submissions)-1]
+	e := demo.RecordedEvent{
+		CitizenID: v.CitizenID.String(), ExternalRef: v.ExternalRef,
+		Channel: last.Channel, ObtainedAt: last.ObtainedAt.Time(), RecordedAt: last.RecordedAt.Time(),
+	}
+	for i, made := range v.Submissions {
+		answer := demo.RecordedAnswer{Preference: made.Answer.Label, Overruled: v.Current[i].SubmissionID != made.ID}
+		for _, c := range made.Answer.Choices {
+			answer.Choices = append(answer.Choices, c.Label)
+		}
+		e.Answers = append(e.Answers, answer)
 	}
 	return e
 }

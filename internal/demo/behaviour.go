@@ -3,6 +3,8 @@ package demo
 import (
 	"math/rand/v2"
 	"slices"
+	"strings"
+	"time"
 )
 
 // State is what stands for one customer: the state of each option by its id. An
@@ -15,6 +17,8 @@ var (
 	preferences    = []string{"newsletter-email", "offers-email", "offers-sms", "events-email", "events-sms", "offers-phone", "trailhead-offers-email", "trailhead-offers-post", "research-phone"}
 	claimed        = []string{"offers-post", "newsletter-post", "research-email", "recommendations-email"}
 	campaigns      = []string{"autumn-sale", "spring-trails", "tent-week", "winter-boots", "summer-peaks"}
+	choosable      = []string{"newsletter-email", "events-email", "offers-email"}
+	stores         = []string{"store-leeds", "store-bristol", "store-hamburg", "store-lyon"}
 	agents         = [][2]string{{"ag-104", "Priya Raman"}, {"ag-117", "Tom Ellison"}, {"ag-122", "Katrin Vogel"}, {"ag-131", "Youssef Haddad"}}
 )
 
@@ -60,8 +64,93 @@ func Next(r *rand.Rand, state State) Entry {
 	}
 }
 
+// Now makes up what a customer does while the demo runs. Most of it is what Next makes
+// up; some of it shows a rule at work.
+func Now(r *rand.Rand, state State) Entry {
+	switch n := r.IntN(100); {
+	case n < 3:
+		return paperForm(r, state)
+	case n < 7:
+		return unconfirmed(r, state)
+	case n < 9:
+		return forToday(r)
+	}
+	return Next(r, state)
+}
+
+// paperForm: a form that was signed months ago is typed in today. It does not overturn
+// what the customer has withdrawn since.
+func paperForm(r *rand.Rand, state State) Entry {
+	option := pick(r, choosable)
+	for _, o := range choosable {
+		if state[o] == "DENIED" {
+			option = o
+			break
+		}
+	}
+	e := Entry{DaysAgo: float64(20 + r.IntN(180)), Channel: "paper form", Source: pick(r, stores), Statement: "marketing"}
+	e.set(option, "consent", "GRANTED")
+	return e
+}
+
+// unconfirmed: anybody can type an address into a sign-up form. It is PENDING until
+// its owner confirms.
+func unconfirmed(r *rand.Rand, state State) Entry {
+	option := pick(r, choosable)
+	for _, o := range choosable {
+		if state[o] == "" {
+			option = o
+			break
+		}
+	}
+	e := Entry{Channel: "sign-up form", Source: "website", Campaign: pick(r, campaigns), Statement: "marketing"}
+	e.set(option, "consent", "PENDING")
+	return e
+}
+
+// eventEnds is how long a visitor of an event agrees to be sent messages: short enough
+// to watch it end.
+const eventEnds = 40 * time.Second
+
+// forToday: a visitor agrees to messages for as long as the event lasts.
+func forToday(r *rand.Rand) Entry {
+	e := Entry{Channel: "event desk", Source: pick(r, stores), Campaign: pick(r, campaigns), Statement: "marketing", ValidFor: eventEnds}
+	e.set("events-sms", "consent", "GRANTED")
+	return e
+}
+
+// Tastes makes up what someone says of their preferences: what they like to do, as a
+// rule, and often how frequently they want to hear of it.
+func Tastes(r *rand.Rand) []string {
+	var answers []string
+	if chance(r, 0.85) {
+		answers = append(answers, "interests "+strings.Join(someOf(r, interests), " "))
+	}
+	if len(answers) == 0 || chance(r, 0.5) {
+		answers = append(answers, "frequency "+pick(r, frequencies))
+	}
+	return answers
+}
+
+var (
+	interests   = []string{"hiking", "climbing", "cycling", "camping", "running", "winter"}
+	frequencies = []string{"weekly", "monthly", "monthly", "seasonal"}
+)
+
+// someOf gives one to three of a list, in its order.
+func someOf(r *rand.Rand, from []string) []string {
+	chosen := r.Perm(len(from))[:1+r.IntN(3)]
+	slices.Sort(chosen)
+	some := make([]string, len(chosen))
+	for i, n := range chosen {
+		some[i] = from[n]
+	}
+	return some
+}
+
 // ChangeOfMind gives the entry by which someone takes back the last consent
-// decision of an earlier one, and false where there is none to take back.
+// decision of an earlier one, or confirms it where it waits for that, and false where
+// there is none.
 func ChangeOfMind(e Entry) (Entry, bool) {
 	again := Entry{Channel: "preference-centre", Source: "website", Statement: "marketing"}
 	for _, s := range slices.Backward(e.Changes) {
@@ -69,9 +158,13 @@ func ChangeOfMind(e Entry) (Entry, bool) {
 		if err != nil || c.Justification != "consent" || c.OptionType == "group" {
 			continue
 		}
-		if c.State == "GRANTED" {
+		switch c.State {
+		case "GRANTED":
 			again.set(c.OptionID, "consent", "DENIED")
-		} else {
+		case "PENDING":
+			again.Channel, again.Source = "confirmation link", ""
+			fallthrough
+		default:
 			again.set(c.OptionID, "consent", "GRANTED")
 		}
 		return again, true
@@ -109,7 +202,7 @@ func checkout(r *rand.Rand, state State) Entry {
 
 // till: asked at the counter of a store.
 func till(r *rand.Rand, state State) Entry {
-	e := Entry{Channel: "till", Source: pick(r, []string{"store-leeds", "store-bristol", "store-hamburg", "store-lyon"}), Statement: "marketing"}
+	e := Entry{Channel: "till", Source: pick(r, stores), Statement: "marketing"}
 	for _, option := range []string{"events-sms", "offers-sms", "newsletter-email"} {
 		if state[option] != "GRANTED" && chance(r, 0.5) {
 			e.set(option, "consent", "GRANTED")

@@ -12,22 +12,28 @@ import (
 	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/chromedp"
 
+	"github.com/opencpm/opencpm/client"
 	"github.com/opencpm/opencpm/internal/demo"
 	"github.com/opencpm/opencpm/internal/web/webtest"
 )
 
+// some views are enough where the page is much like one that is looked at in all.
+var some = []webtest.View{{Width: 1440, Height: 900}, {Width: 320, Dark: true}}
+
 func TestThePageIsAccessibleAndSilentOnEveryScreen(t *testing.T) {
-	all := append(webtest.Views, webtest.View{Width: 390, ForcedColours: true}, webtest.View{Width: 1024, Height: 768}, webtest.View{Width: 390, NoScript: true})
-	some := []webtest.View{{Width: 1440, Height: 900}, {Width: 320, Dark: true}}
+	all := append(webtest.Views[:len(webtest.Views):len(webtest.Views)], webtest.View{Width: 390, ForcedColours: true}, webtest.View{Width: 1024, Height: 768}, webtest.View{Width: 390, NoScript: true})
 	for _, p := range []struct {
 		name, path string
 		prepare    func(*testing.T, *site)
 		views      []webtest.View
 	}{
-		{"live", "/", func(t *testing.T, s *site) { s.Progress(2000, 2000); s.play(t) }, all},
+		{"live", "/", func(t *testing.T, s *site) { s.Progress(2000, 2000); s.play(t); s.playMore(t) }, all},
 		{"empty", "/", func(*testing.T, *site) {}, some},
 		{"loading", "/", func(t *testing.T, s *site) { s.Progress(1240, 2000) }, some},
 		{"one citizen", "/?citizen=NW-10005", func(t *testing.T, s *site) { s.Progress(2000, 2000); s.play(t) }, some},
+		{"what applies", "/?citizen=NW-10006", func(t *testing.T, s *site) { s.tell(t); s.play(t) }, append(webtest.Views, webtest.View{Width: 1280, Height: 800})},
+		{"why", "/?citizen=NW-10006&why=newsletter-email", func(t *testing.T, s *site) { s.tell(t); s.play(t) }, all},
+		{"why not", "/?citizen=NW-10006&why=nonsense&asOf=x", func(t *testing.T, s *site) { s.tell(t) }, some},
 		{"unknown citizen", "/?citizen=%3Cb%3E", func(t *testing.T, s *site) { s.play(t) }, some},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -121,6 +127,69 @@ func TestRowsOfOneCitizenAreLinked(t *testing.T) {
 	s.act(t, 5, 1)
 	s.act(t, 18, 99)
 	tab.Until(changesShown + ` === 3 && document.querySelectorAll("[data-citizen=NW-10019]").length === 6`)
+}
+
+// With scripts, the reason is shown beside the lists, which are held meanwhile.
+func TestAskingWhy(t *testing.T) {
+	for _, v := range append(some, webtest.View{Width: 1280, Height: 800}, webtest.View{Width: 390}) {
+		t.Run(v.String(), func(t *testing.T) {
+			s := newSite(t)
+			s.play(t)
+			ref := s.tell(t)
+			s.Recorded(demo.RecordedEvent{ExternalRef: ref, Channel: "preference-centre", RecordedAt: time.Now(), Changes: []demo.RecordedChange{change("newsletter-email", "consent", "GRANTED", "", "GRANTED")}})
+			tab := webtest.Open(t, v)
+			tab.Goto(s.url)
+			tab.Until(`document.querySelector(".live").dataset.state === "live"`)
+			tab.Do(chromedp.Click(chromedp.CSS("[data-citizen=NW-10006] a.why")))
+			tab.Until(`document.querySelector(".sheet").open && document.activeElement.id === "asked-title" && document.querySelectorAll(".sheet .candidates li").length === 7`)
+			if path := webtest.Run[string](tab, `location.pathname + location.search`); path != "/" {
+				t.Errorf("the page was left for %s", path)
+			}
+			tab.Axe()
+			tab.Fits()
+			tab.Screenshot("sheet")
+			s.act(t, 80, 1)
+			tab.Until(`document.querySelector(".live").textContent === "Held while you read, 1 new"`)
+
+			// Of the past, in the same place.
+			tab.Do(chromedp.Evaluate[chromedp.Void](`document.querySelector("#asked-known-at").value = "2001-01-01T00:00:00"`))
+			tab.Do(chromedp.Click(chromedp.CSS(".sheet .ask button")))
+			tab.Until(`document.querySelector(".sheet .none")?.textContent.startsWith("Nothing was recorded by then") && document.activeElement.id === "asked-title"`)
+			if asked := webtest.Run[string](tab, `document.querySelector("#asked-known-at").value`); asked != "2001-01-01T00:00" && asked != "2001-01-01T00:00:00" {
+				t.Errorf("the form has forgotten what was asked: %s", asked)
+			}
+			tab.Do(chromedp.KeyEvent("\x1b"))
+			tab.Until(`!document.querySelector(".sheet").open && document.querySelector(".live").dataset.state !== "paused"`)
+		})
+	}
+}
+
+// What applies to a citizen follows the changes, unless the reader is in it.
+func TestWhatAppliesFollowsTheChanges(t *testing.T) {
+	s := newSite(t)
+	ref := s.tell(t)
+	tab := webtest.Open(t, webtest.View{})
+	tab.Goto(s.url + "/?citizen=" + ref)
+	tab.Until(`document.querySelector(".live").dataset.state === "live"`)
+	object := func(option string) {
+		s.api.mu.Lock()
+		s.api.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, PermissionStatementRef: "marketing", Changes: []client.Change{{OptionType: client.Option, OptionID: option, Justification: "consent", State: "DENIED"}}})
+		s.api.mu.Unlock()
+		s.act(t, told, 1)
+	}
+	says := func(option string) string {
+		return fmt.Sprintf(`document.querySelector(".applies").textContent.includes(%q)`, option)
+	}
+	object("offers-sms")
+	tab.Until(says("Offers and sales by SMS"))
+	tab.Do(chromedp.Focus(chromedp.CSS(".applies a.why")))
+	object("events-sms")
+	tab.Until(`document.querySelectorAll("[aria-labelledby=webhooks] .row").length === 2`)
+	if webtest.Run[bool](tab, says("Store events by SMS")) {
+		t.Error("the state was replaced under the reader")
+	}
+	tab.Do(chromedp.Focus(chromedp.CSS("#pause")))
+	tab.Until(says("Store events by SMS"))
 }
 
 func TestPausing(t *testing.T) {
@@ -231,6 +300,14 @@ func TestWithoutScripts(t *testing.T) {
 	if dead := webtest.Run[int](tab, `[...document.querySelectorAll("button, .live")].filter(e => e.getClientRects().length > 0).length`); dead != 0 {
 		t.Errorf("%d controls are shown that cannot work", dead)
 	}
+	ref := s.tell(t)
+	tab.Goto(s.url + "/?citizen=" + ref)
+	tab.Do(chromedp.Click(chromedp.CSS(".applies a.why")))
+	tab.Until(`document.querySelectorAll(".candidates li").length > 0`)
+	tab.Do(chromedp.Click(chromedp.CSS(".ask button")))
+	tab.Until(`location.search.includes("asOf=&knownAt=") && document.querySelectorAll(".candidates li").length > 0`)
+
+	tab.Goto(s.url)
 	tab.Do(chromedp.Click(chromedp.CSS("summary")), chromedp.Click(chromedp.CSS("details[open] a")))
 	tab.Do(chromedp.WaitReady(chromedp.CSS("pre")))
 	if body := webtest.Run[string](tab, `document.body.textContent`); !strings.Contains(body, `"externalRef": "NW-10001"`) {
@@ -247,7 +324,7 @@ func TestByKeyboard(t *testing.T) {
 	tab.Goto(s.url)
 	tab.Until(`document.querySelector(".live").dataset.state === "live"`)
 	var stops []string
-	for range 9 {
+	for range 11 {
 		tab.Do(chromedp.KeyEvent("\t"))
 		stops = append(stops, webtest.Run[string](tab, `(e => {
 			const b = e.getBoundingClientRect(), s = getComputedStyle(e);
@@ -255,7 +332,7 @@ func TestByKeyboard(t *testing.T) {
 			return e.textContent.trim() + (seen ? "" : " (out of sight)");
 		})(document.activeElement)`))
 	}
-	want := []string{"Skip to the lists", "API reference", "Pause", "NW-10004", "NW-10004", "JSON", "Copy", "Copy", "Copy"}
+	want := []string{"Skip to the lists", "API reference", "Pause", "NW-10004", "Why? Store events by e-mail, NW-10004", "NW-10004", "JSON", "Copy", "Copy", "Copy", "Copy"}
 	if fmt.Sprint(stops) != fmt.Sprint(want) {
 		t.Errorf("the stops are\n%q, want\n%q", stops, want)
 	}

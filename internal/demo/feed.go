@@ -22,11 +22,12 @@ type feed struct {
 
 	mu        sync.Mutex
 	seq       int64
-	changes   []RecordedEvent // oldest first, at most keep
-	messages  []Message       // likewise
-	states    map[string]Message
-	latencies []time.Duration // a ring once it is full
-	slot      int             // of latencies, the next to be overwritten
+	changes   []RecordedEvent      // oldest first, at most keep
+	messages  []Message            // likewise
+	states    map[string]Message   // the newest full state of each citizen
+	receipts  map[string]time.Time // when the newest receipt of each citizen was sent
+	latencies []time.Duration      // a ring once it is full
+	slot      int                  // of latencies, the next to be overwritten
 	recorded  int
 	delivered int
 	done      int
@@ -37,9 +38,10 @@ type feed struct {
 
 func newFeed() *feed {
 	return &feed{
-		epoch:  strconv.FormatInt(time.Now().UnixMicro(), 36),
-		states: map[string]Message{},
-		more:   make(chan struct{}),
+		epoch:    strconv.FormatInt(time.Now().UnixMicro(), 36),
+		states:   map[string]Message{},
+		receipts: map[string]time.Time{},
+		more:     make(chan struct{}),
 	}
 }
 
@@ -62,15 +64,20 @@ func (f *feed) recordedOne(e RecordedEvent) {
 }
 
 // deliveredOne takes a message in. The newest state of a citizen is the one sent
-// last, whatever order messages arrive in.
+// last, whatever order messages arrive in; a receipt is news, and no state.
 func (f *feed) deliveredOne(m Message) {
 	f.change(func() {
 		f.seq++
 		m.id = f.seq
 		f.delivered++
-		if known, ok := f.states[m.CitizenID]; ok && !m.SentAt.After(known.SentAt) {
-			m.Superseded = true
-		} else {
+		after := f.compare(&m)
+		if cause := m.news.cause(m.SentAt); m.changed() && cause.After(after) {
+			m.Latency, m.Timed = max(0, m.ReceivedAt.Sub(cause)), true
+		}
+		switch {
+		case m.Receipt:
+			f.receipts[m.CitizenID] = m.SentAt
+		case !m.Superseded:
 			f.states[m.CitizenID] = m
 		}
 		f.messages = appendCapped(f.messages, m)
@@ -84,6 +91,30 @@ func (f *feed) deliveredOne(m Message) {
 			f.slot = (f.slot + 1) % sample
 		}
 	})
+}
+
+// fresh is how old the cause of the first message that is known of a citizen may be.
+const fresh = time.Minute
+
+// compare works out what is news in a message, and the time after which its cause was.
+// News that are older came back because something newer ended: they do not tell when
+// that was.
+func (f *feed) compare(m *Message) (after time.Time) {
+	after = m.SentAt.Add(-fresh)
+	if m.Receipt {
+		m.news = m.contents
+		if before, ok := f.receipts[m.CitizenID]; ok {
+			after = before
+		}
+		return after
+	}
+	known, ok := f.states[m.CitizenID]
+	if m.Superseded = ok && !m.SentAt.After(known.SentAt); !ok || m.Superseded {
+		m.news = m.newest(m.SentAt)
+		return after
+	}
+	m.news = m.since(known.contents)
+	return known.SentAt
 }
 
 func appendCapped[T any](list []T, v T) []T {
@@ -171,15 +202,18 @@ func (f *feed) message(id int64) (Message, bool) {
 	return Message{}, false
 }
 
-// RecordedEvent is one transaction as it was recorded. The server process tells
-// the page of each by Page.Recorded, whoever recorded it.
+// RecordedEvent is one transaction, or one submission, as it was recorded. The server
+// process tells the page of each by Page.Recorded, whoever recorded it.
 type RecordedEvent struct {
 	TransactionID string
 	CitizenID     string
 	ExternalRef   string
 	Channel       string // how it reached us, as recorded
+	ObtainedAt    time.Time
 	RecordedAt    time.Time
+	Reversion     bool // it undoes an earlier transaction, whose changes are listed
 	Changes       []RecordedChange
+	Answers       []RecordedAnswer
 
 	id int64
 }
@@ -195,18 +229,29 @@ type RecordedChange struct {
 	// none stood. After differs from State where the change was overruled by another
 	// answer, or was carried on by the platform, as an objection is when it is upheld.
 	Before, After string
+	ValidUntil    time.Time // zero: without end
+	Covers        int       // options that a group change answered for
+}
+
+// RecordedAnswer is one answer to a preference.
+type RecordedAnswer struct {
+	Preference string // in words
+	Choices    []string
+	Overruled  bool // an answer that was obtained later stands
 }
 
 // Message is one webhook as it arrived.
 type Message struct {
+	Receipt     bool // it tells what changed; otherwise it is the full state
 	CitizenID   string
 	ExternalRef string
 	EventType   string // such as citizen.changed
 	Sequence    int64  // of the citizen's changes
+	ChangedBy   string // the client that caused it
 	SentAt      time.Time
 	ReceivedAt  time.Time
-	// Latency is the time from the recording of the newest fact in the body to the
-	// arrival. Timed says whether it is known: a test or a resync has no cause.
+	// Latency is the time from the recording of what is new in the body to the arrival.
+	// Timed says whether it is known: a test or a resync has no cause.
 	Latency time.Duration
 	Timed   bool
 	// Superseded is set on a message that arrived after one sent later: it was
@@ -214,6 +259,10 @@ type Message struct {
 	Superseded bool
 	Body       json.RawMessage
 
-	id          int64
-	permissions []permission
+	id int64
+	contents
+	news contents // what is new since the message before; where none is known, what came last
 }
+
+// changed reports whether a change of the citizen caused the message.
+func (m *Message) changed() bool { return m.EventType == "" || m.EventType == "citizen.changed" }

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/opencpm/opencpm/client"
+	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/demo"
 )
 
@@ -28,19 +29,19 @@ func (a *api) complete() {
 			a.t.Errorf("%s was not loaded whole", c.ExternalRef)
 			continue
 		}
-		var ours []client.Transaction
+		var ours []consent.Transaction
 		for _, t := range got.transactions {
-			if t.ExternalRef != "" {
+			if t.Channel != "curl" {
 				ours = append(ours, t)
 			}
 		}
-		if len(ours) != len(c.History) {
-			a.t.Errorf("%s has %d transactions, want %d", c.ExternalRef, len(ours), len(c.History))
+		if len(ours) != len(c.History) || len(got.answers) != len(c.Answers) {
+			a.t.Errorf("%s has %d transactions and %d answers, want %d and %d", c.ExternalRef, len(ours), len(got.answers), len(c.History), len(c.Answers))
 			continue
 		}
 		for i, t := range ours {
 			want := time.Duration(c.History[i].DaysAgo * 24 * float64(time.Hour))
-			if age := time.Since(t.ObtainedAt); age < want-time.Hour || age > want+time.Hour {
+			if age := time.Since(t.ObtainedAt.Time()); age < want-time.Hour || age > want+time.Hour {
 				a.t.Errorf("%s: transaction %d is %v old, want %v", c.ExternalRef, i, age, want)
 			}
 			if len(t.Changes) != len(c.History[i].Changes) || t.Channel != c.History[i].Channel {
@@ -66,19 +67,48 @@ func TestLoad(t *testing.T) {
 		t.Errorf("told of %d in the end", last)
 	}
 	a.complete()
+	entries := 0
+	for _, c := range demo.Citizens() {
+		entries += len(c.History)
+	}
+	if most := entries - len(demo.Citizens()) + 80; a.writes > most {
+		t.Errorf("%d calls, want at most %d: citizens are created in bulk", a.writes, most)
+	}
 
-	a.writes = 0
+	stand := func() (n int) {
+		for _, c := range a.citizens {
+			n += len(c.transactions) + len(c.answers)
+		}
+		return n
+	}
+	before := stand()
 	if err := demo.Load(t.Context(), a.client(), "northwind", silent); err != nil {
 		t.Fatal(err)
 	}
-	if a.writes != 0 {
-		t.Errorf("a second run wrote %d times", a.writes)
+	if n := stand() - before; n != 0 {
+		t.Errorf("a second run recorded %d times", n)
+	}
+}
+
+// Somebody may try the API on a customer before they are loaded.
+func TestLoadCompletesWhatSomebodyElseCreated(t *testing.T) {
+	a := newAPI(t)
+	ref := demo.Citizens()[0].ExternalRef
+	a.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, Channel: "curl", PermissionStatementRef: "marketing", Changes: []client.Change{
+		{OptionType: client.Option, OptionID: "newsletter-email", Justification: "consent", State: "GRANTED"},
+	}})
+	if err := demo.Load(t.Context(), a.client(), "northwind", silent); err != nil {
+		t.Fatal(err)
+	}
+	a.complete()
+	if n := len(a.citizens[ref].transactions); n != len(demo.Citizens()[0].History)+1 {
+		t.Errorf("%s has %d transactions", ref, n)
 	}
 }
 
 func TestLoadGoesOnWhereItWasStopped(t *testing.T) {
 	a := newAPI(t)
-	for _, after := range []int{1, 57, 1000, 3333} {
+	for _, after := range []int{1, 57, 1000, 2222} {
 		ctx, stop := context.WithCancel(t.Context())
 		a.refuse = func() int {
 			if after--; after == 0 {
@@ -115,46 +145,64 @@ func TestLoadSaysWhatFailed(t *testing.T) {
 }
 
 func TestStream(t *testing.T) {
-	a := newAPI(t)
-	if err := demo.Load(t.Context(), a.client(), "northwind", silent); err != nil {
-		t.Fatal(err)
-	}
-	var recorded []client.Transaction
+	var recorded []consent.Transaction
+	var submitted, late, short, groups, reverted, confirmed int
+	states, channels, people := map[consent.State]int{}, map[string]int{}, map[string]int{}
 	synctest.Test(t, func(t *testing.T) {
+		a := newAPI(t)
+		if err := demo.Load(t.Context(), a.client(), "northwind", silent); err != nil {
+			t.Fatal(err)
+		}
+		transactions, answers := map[string]int{}, map[string]int{}
+		for ref, c := range a.citizens {
+			transactions[ref], answers[ref] = len(c.transactions), len(c.answers)
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 		defer cancel()
-		before := map[string]int{}
-		for ref, c := range a.citizens {
-			before[ref] = len(c.transactions)
-		}
 		start := time.Now()
 		demo.Stream(ctx, a.client(), "northwind", slog.New(slog.DiscardHandler))
 		if took := time.Since(start); took != 10*time.Minute {
 			t.Errorf("stopped after %v", took)
 		}
 		for ref, c := range a.citizens {
-			for _, made := range c.transactions[before[ref]:] {
-				if made.ExternalRef != "" {
-					recorded = append(recorded, made)
-				}
-			}
+			made := c.transactions[transactions[ref]:]
+			recorded = append(recorded, made...)
+			submitted += len(c.answers) - answers[ref]
+			people[ref] += len(made) + len(c.answers) - answers[ref]
 		}
 	})
-	if n := len(recorded); n < 1000 || n > 1400 {
-		t.Errorf("%d changes in 10 minutes, want about 1200", n)
-	}
-	states, channels, people := map[string]int{}, map[string]int{}, map[string]int{}
 	for _, r := range recorded {
 		channels[r.Channel]++
-		people[r.ExternalRef]++
+		switch {
+		case !r.Reverts.IsZero():
+			reverted++
+		case r.RecordedAt.Time().Sub(r.ObtainedAt.Time()) > 24*time.Hour:
+			late++
+		case r.Channel == "confirmation link":
+			confirmed++
+		}
 		for _, c := range r.Changes {
 			states[c.State]++
+			if c.OptionType == consent.OptionGroup {
+				groups++
+			}
+			if c.ValidUntil != 0 && c.ValidUntil.Time().Sub(r.RecordedAt.Time()) < time.Minute {
+				short++
+			}
+		}
+	}
+	if n := len(recorded) + submitted; n < 1000 || n > 1400 {
+		t.Errorf("%d changes in 10 minutes, want about 1200", n)
+	}
+	for what, n := range map[string]int{"answers to preferences": submitted, "late forms": late, "short validities": short, "answers to groups": groups, "reversions": reverted, "confirmations": confirmed} {
+		if n < 3 || n > 200 {
+			t.Errorf("%d %s in 10 minutes", n, what)
 		}
 	}
 	if people[demo.Citizens()[0].ExternalRef] > 0 {
 		t.Error("the citizen of the curl lines was not left in peace")
 	}
-	if len(channels) < 6 || states["GRANTED"] < 100 || states["DENIED"] < 100 || states["CLAIMED"] < 100 || states["OBJECTED"] < 5 {
+	if len(channels) < 6 || states["GRANTED"] < 100 || states["DENIED"] < 100 || states["CLAIMED"] < 100 || states["OBJECTED"] < 5 || states["PENDING"] < 5 {
 		t.Errorf("too uniform: %v, %v", states, channels)
 	}
 	twice := 0

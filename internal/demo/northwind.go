@@ -33,7 +33,10 @@ var citizens []byte
 type Citizen struct {
 	ExternalRef string `json:"externalRef"`
 	client.Details
-	History []Entry `json:"history"`
+	// Answers are what the customer told of their preferences at the first entry, with
+	// "preference choice ..." each.
+	Answers []string `json:"answers,omitempty"`
+	History []Entry  `json:"history"`
 }
 
 // Name is the name to show.
@@ -52,6 +55,8 @@ type Entry struct {
 	Statement      string  `json:"statement,omitempty"` // reference of the wording that was shown
 	// Changes hold "option basis STATE" each, with "group:" before the id of a group.
 	Changes []string `json:"changes"`
+	// ValidFor ends what is obtained now after a while; zero: as the catalogue says.
+	ValidFor time.Duration `json:"-"`
 }
 
 // Transaction gives the entry as it is recorded through the API.
@@ -76,6 +81,9 @@ func (e Entry) Transaction(applicationID, externalRef string, now time.Time) (cl
 		if err != nil {
 			return t, err
 		}
+		if e.ValidFor > 0 {
+			c.ValidUntil = now.Add(e.ValidFor).Truncate(time.Millisecond)
+		}
 		t.Changes = append(t.Changes, c)
 	}
 	return t, nil
@@ -92,6 +100,15 @@ func ParseChange(s string) (client.Change, error) {
 		c.OptionType, c.OptionID = client.Group, id
 	}
 	return c, nil
+}
+
+// ParseAnswer reads one answer to a preference.
+func ParseAnswer(s string) client.Answer {
+	parts := strings.Fields(s)
+	if len(parts) == 0 {
+		return client.Answer{}
+	}
+	return client.Answer{Preference: parts[0], Choices: parts[1:]}
 }
 
 // Citizens gives the customers of Northwind Outdoor. The slice is shared: it is
@@ -158,12 +175,16 @@ func inSentence(name string) string {
 // option gives the option, or the group, in words: its id where the catalogue of
 // the demo does not know it.
 func (w words) option(optionType, id string) string {
-	key := id
-	if optionType == client.Group {
-		key = "group:" + id
-	}
-	if name, ok := w.options[key]; ok {
+	if name, ok := w.options[optionKey(optionType, id)]; ok {
 		return name
+	}
+	return id
+}
+
+// optionKey names an option, or with "group:" before its id a group.
+func optionKey(optionType, id string) string {
+	if optionType == client.Group {
+		return "group:" + id
 	}
 	return id
 }

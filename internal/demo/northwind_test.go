@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/opencpm/opencpm/client"
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/demo"
 )
@@ -18,12 +19,27 @@ func TestTheCatalogueHoldsTogether(t *testing.T) {
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
-	for _, s := range c.PermissionStatements {
+	inAllLocales := func(what string, text consent.Localised) {
+		t.Helper()
 		for _, locale := range c.Application.Locales {
-			if s.Text[locale] == "" {
-				t.Errorf("the statement %s has no text in %s", s.Reference, locale)
+			if text[locale] == "" && text[""] == "" {
+				t.Errorf("%s has no text in %s", what, locale)
 			}
 		}
+	}
+	for _, s := range c.PermissionStatements {
+		inAllLocales("the statement "+s.Reference, s.Text)
+	}
+	shapes := map[string]bool{}
+	for _, p := range c.Preferences {
+		shapes[p.Kind] = true
+		inAllLocales("the preference "+p.Reference, p.Label)
+		for _, choice := range p.Choices {
+			inAllLocales("the choice "+choice.Reference, choice.Label)
+		}
+	}
+	if len(shapes) < 2 || len(c.OptionGroups) < 2 {
+		t.Errorf("the catalogue shows too little: preferences %v, %d groups", shapes, len(c.OptionGroups))
 	}
 	marketing, kinds := 0, map[consent.Justification]bool{}
 	for _, p := range c.Purposes {
@@ -45,16 +61,13 @@ func TestTheCitizensAreBelievable(t *testing.T) {
 	if info, err := os.Stat("data/citizens.jsonl"); err != nil || info.Size() > 1.5e6 {
 		t.Errorf("the data file: %v, %v", info, err)
 	}
-	catalogue, err := consent.ParseCatalogue(demo.Catalogue)
-	if err != nil {
-		t.Fatal(err)
-	}
+	catalogue := newAPI(t).catalogue
 	all := demo.Citizens()
 	if len(all) != 2000 {
 		t.Fatalf("%d citizens", len(all))
 	}
 	now := time.Now()
-	refs, states, channels := map[string]bool{}, map[string]int{}, map[string]int{}
+	refs, states, channels, preferences := map[string]bool{}, map[string]int{}, map[string]int{}, map[string]int{}
 	for _, c := range all {
 		if refs[c.ExternalRef] || c.GivenName == "" || c.FamilyName == "" {
 			t.Errorf("citizen %q (%s) has a reference twice or no name", c.ExternalRef, c.Name())
@@ -66,6 +79,14 @@ func TestTheCitizensAreBelievable(t *testing.T) {
 		if n := len(c.History); n < 1 || n > 6 {
 			t.Errorf("%s has a history of %d", c.ExternalRef, n)
 		}
+		var answers []client.Answer
+		for _, answer := range c.Answers {
+			answers = append(answers, demo.ParseAnswer(answer))
+			preferences[answers[len(answers)-1].Preference]++
+		}
+		if _, err := resolveAnswers(catalogue, answers); err != nil {
+			t.Errorf("%s: %v", c.ExternalRef, err)
+		}
 		before := 3*365 + 1.0
 		for _, e := range c.History {
 			if e.DaysAgo >= before || e.DaysAgo <= 0 {
@@ -75,7 +96,7 @@ func TestTheCitizensAreBelievable(t *testing.T) {
 			channels[e.Channel]++
 			transaction, err := e.Transaction("northwind", c.ExternalRef, now)
 			if err == nil {
-				err = check(catalogue, transaction)
+				_, err = resolve(catalogue, transaction)
 			}
 			if err != nil {
 				t.Errorf("%s: %v", c.ExternalRef, err)
@@ -89,6 +110,9 @@ func TestTheCitizensAreBelievable(t *testing.T) {
 		if states[s] < 50 {
 			t.Errorf("%s stands %d times only", s, states[s])
 		}
+	}
+	if preferences["interests"] < 500 || preferences["frequency"] < 300 {
+		t.Errorf("too few preferences: %v", preferences)
 	}
 	if states["DENIED"] > states["GRANTED"] || len(channels) < 7 {
 		t.Errorf("not the way people are: %v, %v", states, channels)

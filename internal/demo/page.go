@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/opencpm/opencpm/client"
 	"github.com/opencpm/opencpm/internal/web"
 )
 
@@ -34,11 +35,12 @@ type PageConfig struct {
 	APIKey        string
 	ClientID      string // of the credentials that the first curl line gets a token with
 	ClientSecret  string
+	Client        *client.Client // asks the API what a reader asks of a citizen
 }
 
-// Page is the demo page: changes as they are recorded, the webhooks they caused,
-// and what to type to make one. It serves /, /favicon.ico
-// and everything under /demo/.
+// Page is the demo page: changes as they are recorded, the webhooks they caused, what
+// applies to a citizen and why, and what to type to make a change. It serves /,
+// /favicon.ico and everything under /demo/.
 type Page struct {
 	mux     *http.ServeMux
 	feed    *feed
@@ -61,6 +63,8 @@ func NewPage(config PageConfig, r *Receiver) *Page {
 	p.mux.HandleFunc("GET /{$}", p.page)
 	p.mux.HandleFunc("GET /demo/events", p.events)
 	p.mux.HandleFunc("GET /demo/messages/{id}", p.message)
+	p.mux.HandleFunc("GET /demo/state", p.state)
+	p.mux.HandleFunc("GET /demo/why", p.ask)
 	p.mux.Handle("/demo/assets/", web.Assets())
 	// Where a page has no link to an icon, such as the body of a webhook, browsers
 	// ask for this one.
@@ -86,8 +90,10 @@ func (p *Page) Close() { p.feed.change(func() { p.feed.closed = true }) }
 // pageView is what the template of the page shows.
 type pageView struct {
 	Citizen  string // the one whose rows alone are shown; empty for all
-	Stream   string // address of the events
-	Last     string // mark of the last event that is in the rows already
+	Applies  citizenView
+	Why      *whyView // nil where the reader does not ask
+	Stream   string   // address of the events
+	Last     string   // mark of the last event that is in the rows already
 	Rows     int
 	Changes  []changeView
 	Webhooks []webhookView
@@ -127,11 +133,13 @@ func (p *Page) page(w http.ResponseWriter, r *http.Request) {
 	}
 	if citizen != "" {
 		view.Stream = forCitizen(view.Stream, citizen)
+		view.Applies = p.citizen(r.Context(), citizen)
+		if r.URL.Query().Has("why") {
+			why := p.why(r.Context(), "why", r.URL.Query())
+			view.Why = &why
+		}
 	}
-	if err := web.Render(w, http.StatusOK, templates, "page", view); err != nil {
-		slog.ErrorContext(r.Context(), "the demo page could not be rendered", "error", err)
-		http.Error(w, "Internal error.", http.StatusInternalServerError)
-	}
+	p.render(w, r, "page", view)
 }
 
 // message answers the full body of one webhook, indented for reading.

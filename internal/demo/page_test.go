@@ -69,14 +69,14 @@ func TestThePage(t *testing.T) {
 	text := shown(body)
 	for _, want := range []string{
 		"Citizens loaded 2,000", "Webhooks delivered 14",
-		"NW-10001 Matteo Romano", "Newsletter by e-mail Not asked to Granted via curl",
-		"Order updates by e-mail Claimed again via checkout",
-		"Offers and sales by post Claimed overruled: Objection upheld stands via import",
-		"Offers and sales by post Claimed to Objection upheld via call-centre",
-		"All marketing by e-mail Not asked to Denied via e-mail link",
+		"NW-10001 Matteo Romano", "Newsletter by e-mail Not asked to Granted Why? Newsletter by e-mail, NW-10001 via curl",
+		"Order updates by e-mail Claimed again Why? Order updates by e-mail, NW-10053 via checkout",
+		"Offers and sales by post Claimed overruled: Objection upheld stands Why? Offers and sales by post, NW-10019 via import",
+		"Offers and sales by post Claimed to Objection upheld Why? Offers and sales by post, NW-10019 via call-centre",
+		"All marketing by e-mail Not asked to Denied Why? All marketing by e-mail, NW-10028 via e-mail link",
 		"Offers and sales by e-mail, Trailhead Cycles Ltd Denied to Granted",
 		"1 more in the same transaction · via import",
-		"No. 14 · 2 allowed, 1 refused, 1 pending or ended JSON",
+		"Full state No. 14 · 2 allowed, 1 refused, 1 pending or ended JSON",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the page does not say %q", want)
@@ -84,6 +84,119 @@ func TestThePage(t *testing.T) {
 	}
 	if t.Failed() {
 		t.Log(text)
+	}
+}
+
+func TestThePageShowsBothKindsOfMessages(t *testing.T) {
+	s := newSite(t)
+	s.playMore(t)
+	_, _, body := get(t, s.url)
+	text := shown(body)
+	for _, want := range []string{
+		// What was recorded.
+		"What do you like to do? Hiking, Camping How often may we write? Nothing chosen overruled by a later answer via preference-centre",
+		"Newsletter by e-mail Granted overruled: Denied stands Why? Newsletter by e-mail, NW-10023 via paper form · obtained ",
+		"Store events by SMS until ",
+		"Offers and sales by e-mail Denied to Granted Why? Offers and sales by e-mail, NW-10025 undoes an earlier transaction · via support",
+		"Offers and sales by SMS Granted to Nothing Why? Offers and sales by SMS, NW-10026 undoes an earlier transaction · via support",
+		"All marketing by e-mail answers for 4 options Not asked to Denied",
+		// Who was told what.
+		"What do you like to do? Hiking, Camping Full state No. 2 · 1 allowed, 0 refused, 2 preferences",
+		"What do you like to do? Hiking, Camping Receipt No. 2 · only what changed",
+		"Newsletter by e-mail Denied Offers and sales by e-mail Denied Full state No. 7 · 1 allowed, 2 refused, 1 preference",
+		"Newsletter by e-mail Denied Offers and sales by e-mail Denied Receipt No. 7 · only what changed",
+		"Store events by SMS Ended Receipt By time alone · No. 8 · only what changed",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+func TestWhy(t *testing.T) {
+	s := newSite(t)
+	before := time.Now().Add(-24 * time.Hour)
+	ref := s.tell(t)
+	ask := func(query string) string {
+		t.Helper()
+		status, _, body := get(t, s.url+"/?citizen="+ref+query)
+		fragmentStatus, _, fragment := get(t, s.url+"/demo/why?citizen="+ref+query)
+		_, panel, found := strings.Cut(body, "<section class=\"card asked\"")
+		if status != 200 || fragmentStatus != 200 || !found {
+			t.Fatalf("%s was answered %d, %d", query, status, fragmentStatus)
+		}
+		panel, _, _ = strings.Cut(panel, "</section>")
+		panel = shown("<" + panel)
+		if got := shown(fragment); got != panel {
+			t.Errorf("%s: the page says\n%s\nand the fragment\n%s", query, panel, got)
+		}
+		return panel
+	}
+	for _, test := range []struct {
+		query string
+		want  []string
+	}{
+		{"&why=newsletter-email", []string{
+			"Why: Newsletter by e-mail " + ref, "Now: Granted until ",
+			"1. Granted is Dropped by answer 3 Rule 4 The person refused after it, which ends it for good. via checkout · obtained ",
+			"2. Granted is Dropped by answer 3 Rule 4 The person refused after it, which ends it for good. via paper form · obtained ",
+			"3. Denied is Superseded by answer 6 Rule 2",
+			"via e-mail link · for the group “All marketing by e-mail” · obtained ",
+			"4. Granted is Expired Rule 1 Its validity had ended on ",
+			"5. Denied is Reverted A later transaction undid it. via call-centre",
+			"6. Granted is Effective Rule 2 This is the latest answer that counts, so it decides. via preference-centre",
+			"7. Pending is Pending by answer 6 Rule 6 It waits for its confirmation",
+		}},
+		{"&why=group%3Aall-marketing-email", []string{"Why: All marketing by e-mail", "Now: Denied 1. Denied is Effective Rule 2"}},
+		{"&why=offers-post", []string{"Now: Objection upheld 1. Objection upheld is Effective", "2. Claimed is Overruled by answer 1 Rule 5"}},
+		{"&why=offers-phone", []string{"Now: Nothing stands Nothing was recorded by then, so nothing is permitted."}},
+		// As of yesterday, what was obtained today did not apply; the refusal did.
+		{"&why=newsletter-email&asOf=" + before.Format("2006-01-02T15:04:05"), []string{"At " + before.Format("2"), ": Denied 1.", "3. Denied is Effective", "6. Granted is Later Rule 2 It was obtained after the instant asked about."}},
+		// As known yesterday, nothing was recorded yet.
+		{"&why=newsletter-email&knownAt=" + before.Format("2006-01-02T15:04"), []string{"Now, as known at " + before.Format("2"), "Nothing stands Nothing was recorded by then"}},
+		{"&why=newsletter-email&asOf=yesterday", []string{"A time is not one: give it as 2026-11-22T14:30."}},
+		{"&why=nonsense", []string{"Why: nonsense", "The API does not understand the question: optionId names no option of the application."}},
+	} {
+		text := ask(test.query)
+		for _, want := range test.want {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s: the answer does not say %q:\n%s", test.query, want, text)
+			}
+		}
+	}
+}
+
+func TestWhatAppliesToACitizen(t *testing.T) {
+	s := newSite(t)
+	ref := s.tell(t)
+	state := func(ref string) string {
+		t.Helper()
+		_, _, body := get(t, s.url+"/?citizen="+ref)
+		_, _, fragment := get(t, s.url+"/demo/state?citizen="+ref)
+		if page := shown(body); !strings.Contains(page, shown(fragment)) {
+			t.Errorf("the page does not hold the fragment:\n%s\n%s", page, shown(fragment))
+		}
+		return shown(fragment)
+	}
+	text := state(ref)
+	for _, want := range []string{
+		"What applies to " + ref + " ", "Newsletter by e-mail until ", "Granted Why? Newsletter by e-mail, " + ref,
+		"Offers and sales by post Objection upheld Why? Offers and sales by post", "All marketing by e-mail group Denied Why?",
+		"Preferences How often may we write? Nothing chosen What do you like to do? Hiking, Winter sports",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q:\n%s", want, text)
+		}
+	}
+	if text := state("NW-1"); !strings.HasSuffix(text, "There is no such citizen.") {
+		t.Errorf("of an unknown citizen: %s", text)
+	}
+	s.api.refuse = func() int { return 500 }
+	if text := state(ref); !strings.HasSuffix(text, "The API does not answer. Try again in a moment.") {
+		t.Errorf("of an API that fails: %s", text)
 	}
 }
 
@@ -254,6 +367,7 @@ func TestTheCurlLinesAreForAShell(t *testing.T) {
 			`{"applicationId":"it's \u0026 mine","externalRef":"NW-10001","changes":[{"optionType":"option","optionId":"newsletter-email","justification":"consent","state":"GRANTED"}],"channel":"curl"}`,
 		},
 		{"-s", "-H", "X-API-Key: a'b$c `d`", "http://127.0.0.1:8080/v1/permissions?applicationId=it%27s+%26+mine&externalRef=NW-10001"},
+		{"-s", "-H", "X-API-Key: a'b$c `d`", "http://127.0.0.1:8080/v1/permissions/explain?applicationId=it%27s+%26+mine&externalRef=NW-10001&optionId=newsletter-email"},
 	}
 	if len(lines) != len(want) {
 		t.Fatalf("%d lines", len(lines))

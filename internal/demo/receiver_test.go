@@ -68,7 +68,8 @@ func TestTheReceiverMeasuresFromTheCause(t *testing.T) {
 		{"a recording", message("A", 1, now, "citizen.changed", entry("t0", "post", "DENIED", now.Add(-time.Hour)), entry("t1", "news", "GRANTED", now.Add(-12*time.Millisecond))), true, 12 * time.Millisecond, time.Minute},
 		{"an end of validity", message("A", 1, now, "citizen.changed", ended), true, 30 * time.Millisecond, time.Minute},
 		{"a beginning of validity", message("A", 1, now, "citizen.changed", begun), true, 25 * time.Millisecond, time.Minute},
-		{"an end that has not counted", message("A", 1, now, "citizen.changed", standing), true, 47 * time.Hour, 49 * time.Hour},
+		{"an end that has not counted", message("A", 1, now, "citizen.changed", standing), false, 0, 0},
+		{"a recording of long ago", message("A", 1, now, "citizen.changed", entry("t0", "post", "DENIED", now.Add(-time.Hour))), false, 0, 0},
 		{"a clock that runs fast", message("A", 1, now.Add(time.Hour), "citizen.changed", entry("t1", "news", "GRANTED", now.Add(time.Hour))), true, 0, 0},
 		{"a deletion", message("A", 1, now, "citizen.deleted"), false, 0, 0},
 		{"a test", message("A", 1, now, "test", entry("t1", "news", "GRANTED", now)), false, 0, 0},
@@ -82,6 +83,44 @@ func TestTheReceiverMeasuresFromTheCause(t *testing.T) {
 				t.Errorf("timed %t, %v; want %t, %v to %v", m.Timed, m.Latency, test.timed, test.least, test.most)
 			}
 		})
+	}
+}
+
+// A receipt is no state, and what came back because something newer ended does not tell
+// when it did.
+func TestTheReceiverTellsNewsFromState(t *testing.T) {
+	s := newSite(t)
+	r, now := s.receiver, time.Now()
+	long := now.Add(-48 * time.Hour)
+	old, short := entry("t1", "newsletter-email", "GRANTED", long), entry("t2", "events-sms", "GRANTED", now.Add(-40*time.Second))
+	sendTo(t, r, demo.Receipts, message("A", 1, now.Add(-40*time.Second), "citizen.changed", short), http.StatusNoContent)
+	if _, ok := r.State("ctz_A"); ok {
+		t.Error("a receipt was taken for a state")
+	}
+	send(t, r, message("A", 1, now.Add(-40*time.Second), "citizen.changed", old, short), http.StatusNoContent)
+	back := entry("t0", "events-sms", "GRANTED", long)
+	send(t, r, byTime(message("A", 2, now, "citizen.changed", old, back)), http.StatusNoContent)
+	if m, _ := r.State("ctz_A"); m.Timed || m.Sequence != 2 {
+		t.Errorf("what came back is timed: %v, in message %d", m.Latency, m.Sequence)
+	}
+	liked := answer("s1", "interests", "What do you like to do?", now.Add(500*time.Millisecond), "Hiking")
+	send(t, r, message("A", 3, now.Add(time.Second), "citizen.changed", old, back, liked), http.StatusNoContent)
+	if m, _ := r.State("ctz_A"); !m.Timed || m.Latency > time.Minute {
+		t.Errorf("an answer: timed %t, %v", m.Timed, m.Latency)
+	}
+	send(t, r, message("A", 4, now.Add(2*time.Second), "citizen.changed", old, back, liked), http.StatusNoContent)
+	if m, _ := r.State("ctz_A"); m.Timed {
+		t.Errorf("a state without news is timed: %v", m.Latency)
+	}
+	_, _, body := get(t, s.url)
+	text := shown(body)
+	for _, want := range []string{
+		"Full state Nothing changed: told again · No. 4 · 2 allowed, 0 refused, 1 preference",
+		"What do you like to do? Hiking Full state No. 3", "Store events by SMS Granted Full state By time alone · No. 2",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q:\n%s", want, text)
+		}
 	}
 }
 

@@ -6,9 +6,9 @@ import (
 	"github.com/opencpm/opencpm/client"
 )
 
-// Subscribe points the webhook of that name at a URL; the first time it is
+// Subscribe points the webhook of that name and type at a URL; the first time it is
 // created.
-func Subscribe(ctx context.Context, c *client.Client, applicationID, name, url string) error {
+func Subscribe(ctx context.Context, c *client.Client, applicationID, name, updateType, url string) error {
 	list, err := c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: applicationID, Limit: 100})
 	if err != nil {
 		return err
@@ -20,6 +20,6 @@ func Subscribe(ctx context.Context, c *client.Client, applicationID, name, url s
 			return err
 		}
 	}
-	_, err = c.CreateSubscription(ctx, client.Subscription{ApplicationID: applicationID, Name: name, URL: url, UpdateType: client.EffectivePermission})
+	_, err = c.CreateSubscription(ctx, client.Subscription{ApplicationID: applicationID, Name: name, URL: url, UpdateType: updateType})
 	return err
 }

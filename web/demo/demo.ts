@@ -18,6 +18,8 @@ const state = document.querySelector<HTMLElement>(".live")!;
 const pause = document.querySelector<HTMLButtonElement>("#pause")!;
 const status = document.querySelector<HTMLElement>("#status")!;
 const loading = document.querySelector<HTMLElement>(".loading")!;
+const applies = document.querySelector<HTMLElement>(".applies");
+const sheet = document.querySelector<HTMLDialogElement>(".sheet")!;
 const rowsShown = Number(root.dataset.rows);
 
 let last = root.dataset.last!;
@@ -63,13 +65,22 @@ function take(u: Update): void {
     waiting[i].prepend(rows);
     while (waiting[i].childElementCount > rowsShown) waiting[i].lastElementChild!.remove();
   });
+  if (u.changes || u.webhooks) void renew();
   show();
 }
+
+/** Shows what applies to the citizen anew, unless the reader is in it. */
+async function renew(): Promise<void> {
+  if (!applies || applies.contains(document.activeElement)) return;
+  const answer = await fetch(applies.dataset.source!);
+  if (answer.ok) applies.replaceChildren(fragment(await answer.text()));
+}
+applies?.addEventListener("focusout", () => setTimeout(renew));
 
 /** Shows the rows that wait, unless the reader is at it, and says which it is. */
 function show(): void {
   const count = waiting[0].childElementCount;
-  const held = paused || reading || lists.some((l) => l.querySelector("details[open]"));
+  const held = paused || reading || sheet.open || lists.some((l) => l.querySelector("details[open]"));
   if (!held) {
     lists.forEach((list, i) => {
       list.prepend(waiting[i]);
@@ -119,6 +130,43 @@ async function body(details: HTMLDetailsElement): Promise<void> {
     pre.textContent = answer.ok ? await answer.text() : "This message is no longer kept.";
     link.replaceWith(pre);
   }
+  show();
+}
+
+// Why an option stands as it does is shown beside the lists, not instead of them.
+document.addEventListener("click", (e) => {
+  const link = (e.target as Element).closest<HTMLAnchorElement>("a[data-why]");
+  if (!link || e.button !== 0 || e.ctrlKey || e.metaKey || e.shiftKey || e.altKey) return;
+  e.preventDefault();
+  void ask(new URL(link.href));
+});
+sheet.addEventListener("submit", (e) => {
+  const form = e.target as HTMLFormElement;
+  if (form.method === "dialog") return;
+  e.preventDefault();
+  const url = new URL(form.action);
+  for (const [name, value] of new FormData(form)) url.searchParams.set(name, value as string);
+  void ask(url);
+});
+sheet.addEventListener("click", (e) => { if (e.target === sheet) sheet.close(); }); // beside it
+sheet.addEventListener("close", show);
+
+/** Asks what the address of a page asks, and shows the answer in the sheet. */
+let question = 0;
+async function ask(page: URL): Promise<void> {
+  const mine = ++question;
+  try {
+    const answer = await fetch("/demo/why" + page.search);
+    if (!answer.ok) throw new Error(answer.statusText);
+    const why = fragment(await answer.text());
+    if (mine !== question) return; // asked again meanwhile
+    sheet.querySelector(".asked")!.replaceChildren(why);
+  } catch {
+    location.assign(page); // as without scripts
+    return;
+  }
+  if (!sheet.open) sheet.showModal();
+  sheet.querySelector<HTMLElement>("h2")!.focus();
   show();
 }
 

@@ -58,13 +58,16 @@ func write(w io.Writer) error {
 	for _, g := range catalogue.OptionGroups {
 		groups[g.ID] = g.Options
 	}
-	r := rand.New(rand.NewPCG(20261122, 1))
+	r, tastes := rand.New(rand.NewPCG(20261122, 1)), rand.New(rand.NewPCG(20261122, 2))
 	addresses := map[string]bool{}
 	lines := bufio.NewWriter(w)
 	for i := range population {
 		c := demo.Citizen{ExternalRef: fmt.Sprintf("NW-%d", firstRef+i), Details: person(r, addresses)}
 		if c.History, err = history(r, groups); err != nil {
 			return err
+		}
+		if tastes.Float64() < 0.4 {
+			c.Answers = demo.Tastes(tastes)
 		}
 		line, err := json.Marshal(c)
 		if err != nil {
