@@ -36,7 +36,7 @@ func openPostgres(databaseURL string) (*sql.DB, error) {
 
 func (postgres) name() string                 { return "postgres" }
 func (postgres) goose() goose.Dialect         { return goose.DialectPostgres }
-func (postgres) writers() int                 { return 3 }
+func (postgres) writers() int                 { return 2 }
 func (postgres) begin() string                { return "BEGIN" }
 func (postgres) snapshot() sql.IsolationLevel { return sql.LevelRepeatableRead }
 

@@ -76,9 +76,10 @@ func TestDemo(t *testing.T) {
 	if shown := page("?citizen=NW-10001&why=newsletter-email&asOf=2001-01-01T00:00"); fate.MatchString(shown) || !strings.Contains(shown, "Nothing stands") {
 		t.Errorf("the page says why of a time at which nothing was:\n%s", shown)
 	}
-	eventually(t, 3*time.Minute, "the customers are loaded and change their minds", func() bool {
+	eventually(t, 3*time.Minute, "the customers are loaded, change their minds and tell what they prefer", func() bool {
 		shown := page("")
-		return strings.Contains(shown, `data-fact="progress">2,000 of 2,000<`) && strings.Contains(shown, `class="why"`)
+		recorded, _, _ := strings.Cut(shown, `id="webhooks"`)
+		return strings.Contains(shown, `data-fact="progress">2,000 of 2,000<`) && strings.Contains(recorded, `class="why"`) && strings.Contains(recorded, `class="chosen"`)
 	})
 	// This one told what they like as they became a customer.
 	if shown := page("?citizen=NW-10003"); !strings.Contains(shown, "What applies to") || !strings.Contains(shown, "What do you like to do?") {

@@ -57,7 +57,7 @@ func TestREADMEWalk(t *testing.T) {
 	if err := cmd.Run(); err != nil {
 		t.Fatalf("%v\n%s", err, said.String())
 	}
-	for _, want := range []string{`"effective":true`, `"state":"GRANTED"`, `"eventType":"citizen.changed"`, "every chain holds"} {
+	for _, want := range []string{`"effective":true`, `"state":"GRANTED"`, `"fate":"effective"`, `"eventType":"citizen.changed"`, "every chain holds"} {
 		if !strings.Contains(said.String(), want) {
 			t.Errorf("the walk does not show %s:\n%s", want, said.String())
 		}
