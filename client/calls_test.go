@@ -66,6 +66,8 @@ func TestCalls(t *testing.T) {
 		UpdateType: client.EffectivePermission, Status: "active", AuthType: "token", TokenName: "X-Key",
 	}
 	change := client.Change{OptionType: client.Option, OptionID: "news", Justification: "consent", State: "GRANTED"}
+	const topics = `{"preference":"topics","choices":[{"reference":"jazz","label":"Jazz"}],"label":"Topics","submissionId":"s0","updatedAt":"2026-11-22T08:14:01.500Z"}`
+	wantTopics := client.Preference{Preference: "topics", Choices: []client.Choice{{Reference: "jazz", Label: "Jazz"}}, Label: "Topics", SubmissionID: "s0", UpdatedAt: at.UTC()}
 	granted := client.Permission{TransactionID: "t1", OptionType: "option", OptionID: "news", State: "GRANTED", ObtainedAt: time.Date(2026, 11, 22, 8, 14, 1, 0, time.UTC)}
 
 	for _, test := range []struct {
@@ -114,61 +116,10 @@ func TestCalls(t *testing.T) {
 		{
 			"change a citizen", citizen,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.UpdateCitizen(ctx, "ctz_1", client.CitizenUpdate{ApplicationID: "nw", Details: client.Details{GivenName: "Ada"}})
+				return c.UpdateCitizen(ctx, "ctz_1", client.CitizenUpdate{ApplicationID: "nw", ExternalRef: "A/2", Details: client.Details{GivenName: "Ada"}})
 			},
-			seen{"PATCH /v1/citizens/ctz_1", `{"applicationId":"nw","givenName":"Ada"}`, false},
+			seen{"PATCH /v1/citizens/ctz_1", `{"applicationId":"nw","externalRef":"A/2","givenName":"Ada"}`, false},
 			wantCitizen,
-		},
-		{
-			"create citizens", `{"citizens":[{"citizenId":"ctz_1","externalRef":"A/1","transactionId":"t1"},{"citizenId":"ctz_2","externalRef":"A/2","transactionId":null}]}`,
-			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.CreateCitizens(ctx, client.NewCitizens{
-					ApplicationID: "nw", Channel: "import", PrivacyPolicyRef: "privacy",
-					Citizens: []client.NewCitizenInBulk{
-						{ExternalRef: "A/1", Changes: []client.Change{change}, ObtainedAt: at, Details: client.Details{GivenName: "Ada"}},
-						{ExternalRef: "A/2", Preferences: []client.Answer{{Preference: "interests", Choices: []string{"hiking"}}}},
-					},
-				})
-			},
-			seen{"POST /v1/citizens/bulk", `{"applicationId":"nw","citizens":[{"externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],"obtainedAt":"2026-11-22T09:14:01.5+01:00","givenName":"Ada"},` +
-				`{"externalRef":"A/2","preferences":[{"preference":"interests","choices":["hiking"]}]}],"privacyPolicyRef":"privacy","channel":"import"}`, true},
-			[]client.CreatedCitizen{{CitizenID: "ctz_1", ExternalRef: "A/1", TransactionID: "t1"}, {CitizenID: "ctz_2", ExternalRef: "A/2"}},
-		},
-		{
-			"submit answers", `{"citizenId":"ctz_1","externalRef":"A/1","submissions":[{"submissionId":"s1","preference":"interests","choices":[{"reference":"hiking","label":"Hiking"}],"effective":true,"current":{"preference":"interests","submissionId":"s1"}}]}`,
-			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.Submit(ctx, client.Submission{ApplicationID: "nw", ExternalRef: "A/1", Channel: "app", Preferences: []client.Answer{{Preference: "interests", Choices: []string{"hiking"}}}})
-			},
-			seen{"POST /v1/submissions", `{"applicationId":"nw","externalRef":"A/1","preferences":[{"preference":"interests","choices":["hiking"]}],"channel":"app"}`, true},
-			client.SubmissionReceipt{CitizenID: "ctz_1", ExternalRef: "A/1", Submissions: []client.SubmittedAnswer{{
-				SubmissionID: "s1", Preference: "interests", Choices: []client.Choice{{Reference: "hiking", Label: "Hiking"}}, Effective: true,
-				Current: client.Preference{Preference: "interests", SubmissionID: "s1"},
-			}}},
-		},
-		{
-			"read preferences", `{"preferences":[{"preference":"frequency","label":"How often?","choices":[],"submissionId":"s1","updatedAt":"2026-11-22T08:14:01.000Z"}]}`,
-			func(ctx context.Context, c *client.Client) (any, error) { return c.Preferences(ctx, "nw", "A/1") },
-			seen{Call: "GET /v1/preferences?applicationId=nw&externalRef=A%2F1"},
-			[]client.Preference{{Preference: "frequency", Label: "How often?", Choices: []client.Choice{}, SubmissionID: "s1", UpdatedAt: granted.ObtainedAt}},
-		},
-		{
-			"revert a transaction", `{"transactionId":"t2","reverts":"t1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","effective":false,"current":null}]}`,
-			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.Revert(ctx, "t/1", client.Reversion{Channel: "support", RecordedBy: "ag-1"})
-			},
-			seen{"POST /v1/permissions/transactions/t%2F1/reversion", `{"channel":"support","recordedBy":"ag-1"}`, true},
-			client.Receipt{TransactionID: "t2", Changes: []client.ChangeOutcome{{Change: change}}},
-		},
-		{
-			"explain a state", `{"citizenId":"ctz_1","externalRef":"A/1","asOf":"2026-11-22T08:14:01.000Z","knownAt":null,"explanations":[{"optionType":"option","optionId":"news","current":null,
-			  "candidates":[{"transactionId":"t1","optionType":"option","optionId":"news","state":"GRANTED","obtainedAt":"2026-11-22T08:14:01.000Z","group":null,"fate":"reverted","rule":null,"by":"t2","why":"Because."}]}]}`,
-			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.Explain(ctx, client.ExplainQuery{ApplicationID: "nw", ExternalRef: "A/1", OptionID: "news", AsOf: at})
-			},
-			seen{Call: "GET /v1/permissions/explain?applicationId=nw&asOf=2026-11-22T08%3A14%3A01.5Z&externalRef=A%2F1&optionId=news"},
-			client.Explained{CitizenID: "ctz_1", ExternalRef: "A/1", AsOf: granted.ObtainedAt, Explanations: []client.Explanation{{
-				OptionType: "option", OptionID: "news", Candidates: []client.Candidate{{Permission: granted, Fate: "reverted", By: "t2", Why: "Because."}},
-			}}},
 		},
 		{
 			"erase a citizen", "",
@@ -183,7 +134,7 @@ func TestCalls(t *testing.T) {
 			`{"transactionId":"t1","citizenId":"ctz_1","externalRef":"A/1","recordedAt":"2026-11-22T08:14:02.000Z","obtainedAt":"2026-11-22T08:14:01.500Z",
 			  "changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","validFrom":null,"effective":false,"current":{"optionType":"option","optionId":"news","state":"DENIED"}}]}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.RecordTransaction(ctx, client.Transaction{ApplicationID: "nw", ExternalRef: "A/1", Changes: []client.Change{change}, ObtainedAt: at, Channel: "checkout"})
+				return c.RecordTransaction(ctx, client.Transaction{ApplicationID: "nw", ExternalRef: "A/1", Changes: []client.Change{change}, Origin: client.Origin{ObtainedAt: at, Channel: "checkout"}})
 			},
 			seen{"POST /v1/permissions/transactions", `{"applicationId":"nw","externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],"obtainedAt":"2026-11-22T09:14:01.5+01:00","channel":"checkout"}`, true},
 			client.Receipt{
@@ -193,12 +144,136 @@ func TestCalls(t *testing.T) {
 			},
 		},
 		{
-			"list transactions", `{"transactions":[{"transactionId":"t1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}]}]}`,
+			"list transactions",
+			`{"transactions":[{"transactionId":"t1","reverts":null,"channel":"web","source":null,"changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}]}],"total":101,"nextCursor":"c1"}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.Transactions(ctx, client.TransactionsQuery{ApplicationID: "nw", ExternalRef: "A/1", Since: at, Limit: 50, Offset: 100})
+				return c.Transactions(ctx, client.RecordsQuery{ApplicationID: "nw", ExternalRef: "A/1", Since: at, Page: client.Page{Limit: 50, Offset: 100}})
 			},
 			seen{Call: "GET /v1/permissions/transactions?applicationId=nw&externalRef=A%2F1&limit=50&offset=100&since=2026-11-22T08%3A14%3A01.5Z"},
-			[]client.RecordedTransaction{{TransactionID: "t1", Changes: []client.Change{change}}},
+			client.TransactionList{
+				Transactions: []client.RecordedTransaction{{TransactionID: "t1", Evidence: client.Evidence{Channel: "web"}, Changes: []client.Change{change}}},
+				Total:        101, NextCursor: "c1",
+			},
+		},
+		{
+			"revert a transaction",
+			`{"transactionId":"t2","reverts":"t/1","citizenId":"ctz_1","externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","effective":false,"current":null}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Revert(ctx, client.Reversion{TransactionID: "t/1", Origin: client.Origin{Channel: "support", RecordedBy: "agent-1"}})
+			},
+			seen{"POST /v1/permissions/transactions/t%2F1/reversion", `{"channel":"support","recordedBy":"agent-1"}`, true},
+			client.Receipt{TransactionID: "t2", Reverts: "t/1", CitizenID: "ctz_1", ExternalRef: "A/1", Changes: []client.ChangeOutcome{{Change: change}}},
+		},
+		{
+			"create citizens", `{"citizens":[{"citizenId":"ctz_1","externalRef":"A/1","transactionId":"t1"},{"citizenId":"ctz_2","externalRef":"A/2","transactionId":null}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateCitizens(ctx, client.NewCitizens{
+					ApplicationID: "nw", Origin: client.Origin{Channel: "import"},
+					Citizens: []client.BulkCitizen{
+						{ExternalRef: "A/1", Changes: []client.Change{change}, Preferences: []client.Answer{{Preference: "topics", Choices: []string{"jazz"}}}, ObtainedAt: at, Details: client.Details{GivenName: "Ada"}},
+						{ExternalRef: "A/2"},
+					},
+				})
+			},
+			seen{"POST /v1/citizens/bulk", `{"applicationId":"nw","citizens":[{"externalRef":"A/1","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],` +
+				`"preferences":[{"preference":"topics","choices":["jazz"]}],"obtainedAt":"2026-11-22T09:14:01.5+01:00","givenName":"Ada"},{"externalRef":"A/2"}],"channel":"import"}`, true},
+			[]client.CreatedCitizen{{CitizenID: "ctz_1", ExternalRef: "A/1", TransactionID: "t1"}, {CitizenID: "ctz_2", ExternalRef: "A/2"}},
+		},
+		{
+			"submit answers",
+			`{"citizenId":"ctz_1","externalRef":"A/1","submissions":[{"submissionId":"s1","preference":"topics","choices":[],"effective":false,"current":` + topics + `}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Submit(ctx, client.Submission{ApplicationID: "nw", CitizenID: "ctz_1", Preferences: []client.Answer{{Preference: "topics"}}, Origin: client.Origin{ObtainedAt: at}})
+			},
+			seen{"POST /v1/submissions", `{"applicationId":"nw","citizenId":"ctz_1","preferences":[{"preference":"topics","choices":[]}],"obtainedAt":"2026-11-22T09:14:01.5+01:00"}`, true},
+			client.Submitted{CitizenID: "ctz_1", ExternalRef: "A/1", Submissions: []client.SubmissionOutcome{{SubmissionID: "s1", Preference: "topics", Choices: []client.Choice{}, Current: wantTopics}}},
+		},
+		{
+			"list submissions", `{"submissions":[{"submissionId":"s1","preference":"topics","label":"Topics","choices":[{"reference":"jazz","label":"Jazz"}],"recordedClient":"crm"}],"total":1,"nextCursor":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Submissions(ctx, client.RecordsQuery{ApplicationID: "nw", CitizenID: "ctz_1", Before: at, Page: client.Page{Cursor: "c+1"}})
+			},
+			seen{Call: "GET /v1/submissions?applicationId=nw&before=2026-11-22T08%3A14%3A01.5Z&citizenId=ctz_1&cursor=c%2B1"},
+			client.SubmissionList{
+				Submissions: []client.RecordedSubmission{{
+					SubmissionID: "s1", Preference: "topics", Label: "Topics", Choices: []client.Choice{{Reference: "jazz", Label: "Jazz"}}, Evidence: client.Evidence{RecordedClient: "crm"},
+				}},
+				Total: 1,
+			},
+		},
+		{
+			"read the preferences", `{"citizenId":"ctz_1","preferences":[` + topics + `]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Preferences(ctx, client.PreferencesQuery{ApplicationID: "nw", ExternalRef: "A/1"})
+			},
+			seen{Call: "GET /v1/preferences?applicationId=nw&externalRef=A%2F1"},
+			[]client.Preference{wantTopics},
+		},
+		{
+			"list who changed",
+			`{"citizens":[{"applicationId":"nw","citizenId":"ctz_1","externalRef":"A/1","permissions":[{"optionId":"news","state":null}],"preferences":[` + topics + `],"sequence":7,"changedAt":"2026-11-22T08:14:01.500Z"}],"total":1,"nextCursor":"c2"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Effective(ctx, client.EffectiveQuery{ApplicationID: "nw", Since: at, Page: client.Page{Limit: 1}})
+			},
+			seen{Call: "GET /v1/permissions/effective?applicationId=nw&limit=1&since=2026-11-22T08%3A14%3A01.5Z"},
+			client.CitizenStateList{
+				Citizens: []client.CitizenState{{
+					ApplicationID: "nw", CitizenID: "ctz_1", ExternalRef: "A/1", Sequence: 7, ChangedAt: at.UTC(),
+					Permissions: []client.Permission{{OptionID: "news"}}, Preferences: []client.Preference{wantTopics},
+				}},
+				Total: 1, NextCursor: "c2",
+			},
+		},
+		{
+			"explain",
+			`{"explanations":[{"optionType":"option","optionId":"news","current":null,"candidates":[{"optionId":"news","state":"GRANTED","group":"all","fate":"reverted","rule":null,"by":"t2","why":"A later transaction undid it."}]}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Explain(ctx, client.ExplainQuery{ApplicationID: "nw", ExternalRef: "A/1", OptionID: "news", AsOf: at, KnownAt: at})
+			},
+			seen{Call: "GET /v1/permissions/explain?applicationId=nw&asOf=2026-11-22T08%3A14%3A01.5Z&externalRef=A%2F1&knownAt=2026-11-22T08%3A14%3A01.5Z&optionId=news"},
+			[]client.Explanation{{OptionType: "option", OptionID: "news", Candidates: []client.Candidate{{
+				Permission: client.Permission{OptionID: "news", State: "GRANTED"}, Group: "all", Fate: "reverted", By: "t2", Why: "A later transaction undid it.",
+			}}}},
+		},
+		{
+			"read the feed of changes",
+			`{"changes":[{"applicationId":"nw","citizenId":"ctz_1","externalRef":null,"permissions":[],"preferences":[],"eventType":"citizen.deleted","sequence":3,"changedAt":"2026-11-22T08:14:01.500Z","changedBy":"crm"}],"nextCursor":"c3"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.ReadChanges(ctx, client.ChangesQuery{ApplicationID: "nw", Cursor: client.Latest, Limit: 5, Wait: 1500 * time.Millisecond})
+			},
+			seen{Call: "GET /v1/changes?applicationId=nw&cursor=latest&limit=5&wait=1"},
+			client.ChangeList{
+				Changes: []client.CitizenChange{{
+					ApplicationID: "nw", CitizenID: "ctz_1", Permissions: []client.Permission{}, Preferences: []client.Preference{},
+					EventType: client.CitizenDeleted, Sequence: 3, ChangedAt: at.UTC(), ChangedBy: "crm",
+				}},
+				NextCursor: "c3",
+			},
+		},
+		{
+			"read a history",
+			`{"applicationId":"nw","citizenId":"ctz_1","history":[
+			  {"seq":1,"hash":"ab","kind":"transaction","submission":null,"transaction":{"transactionId":"t1","reverts":null,"changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","upheld":false,"covers":[{"optionId":"post","validUntil":null}]}]},
+			   "shown":{"privacyPolicy":{"id":"p1","reference":"policy","revision":2,"proven":true,"version":"v2","url":"https://x.example"},"permissionStatement":{"id":"s1","text":{"en":"We write."}}}},
+			  {"seq":2,"hash":"cd","kind":"submission","transaction":null,"submission":{"submissionId":"s1","preference":"topics"},"shown":{"privacyPolicy":null,"permissionStatement":null}}],"total":2,"nextCursor":"c4"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.History(ctx, client.HistoryQuery{CitizenID: "ctz/1", Limit: 2, Cursor: "c3"})
+			},
+			seen{Call: "GET /v1/citizens/ctz%2F1/history?cursor=c3&limit=2"},
+			client.CitizenHistory{
+				ApplicationID: "nw", CitizenID: "ctz_1", Total: 2, NextCursor: "c4",
+				History: []client.HistoryRecord{
+					{
+						Seq: 1, Hash: "ab", Kind: "transaction",
+						Transaction: &client.PastTransaction{TransactionID: "t1", Changes: []client.PastChange{{Change: change, Covers: []client.Cover{{OptionID: "post"}}}}},
+						Shown: client.Shown{
+							PrivacyPolicy:       &client.ShownPolicy{ShownDocument: client.ShownDocument{ID: "p1", Reference: "policy", Revision: 2, Proven: true}, Version: "v2", URL: "https://x.example"},
+							PermissionStatement: &client.ShownStatement{ShownDocument: client.ShownDocument{ID: "s1"}, Text: map[string]string{"en": "We write."}},
+						},
+					},
+					{Seq: 2, Hash: "cd", Kind: "submission", Submission: &client.RecordedSubmission{SubmissionID: "s1", Preference: "topics"}},
+				},
+			},
 		},
 		{
 			"read the effective state", `{"permissions":[{"transactionId":"t1","optionType":"option","optionId":"news","state":"GRANTED","channel":null,"obtainedAt":"2026-11-22T08:14:01Z","validUntil":null},{"optionId":"post","state":null}]}`,
@@ -223,9 +298,15 @@ func TestCalls(t *testing.T) {
 			wantSubscription,
 		},
 		{
+			"read a paused subscription", `{"id":"sub_2","updateType":"consent-receipts","status":"paused","pausedAt":"2026-11-22T08:14:01.500Z","missedChanges":4}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Subscription(ctx, "sub_2") },
+			seen{Call: "GET /v1/subscriptions/sub_2"},
+			client.Subscription{ID: "sub_2", UpdateType: client.ConsentReceipts, Status: "paused", PausedAt: at.UTC(), MissedChanges: 4},
+		},
+		{
 			"list subscriptions", `{"subscriptions":[` + subscription + `],"total":7}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				return c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: "nw", Status: "paused", Limit: 1})
+				return c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: "nw", Status: "paused", Page: client.Page{Limit: 1}})
 			},
 			seen{Call: "GET /v1/subscriptions?applicationId=nw&limit=1&status=paused"},
 			client.SubscriptionList{Subscriptions: []client.Subscription{wantSubscription}, Total: 7},
@@ -233,7 +314,7 @@ func TestCalls(t *testing.T) {
 		{
 			"write back a subscription that was read", subscription,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret("")}
+				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret(""), PausedAt: at, MissedChanges: 4}
 				return c.UpdateSubscription(ctx, s.ID, s)
 			},
 			seen{"PUT /v1/subscriptions/sub_1", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"paused","clientSecret":null}`, false},

@@ -41,10 +41,41 @@ type NewCitizen struct {
 	IdempotencyKey string `json:"-"`
 }
 
-// CitizenUpdate is what UpdateCitizen takes. Details that are empty stay as they
-// are.
+// NewCitizens is what CreateCitizens takes: 1 to 1000 citizens. The Origin holds for the
+// answers of all of them.
+type NewCitizens struct {
+	ApplicationID string        `json:"applicationId"`
+	Citizens      []BulkCitizen `json:"citizens"`
+
+	Origin
+
+	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
+	// the client makes one up for the repetitions of its own.
+	IdempotencyKey string `json:"-"`
+}
+
+// BulkCitizen is one of several citizens to be created, with what they have answered so
+// far.
+type BulkCitizen struct {
+	ExternalRef string    `json:"externalRef"`
+	Changes     []Change  `json:"changes,omitempty"`
+	Preferences []Answer  `json:"preferences,omitempty"`
+	ObtainedAt  time.Time `json:"obtainedAt,omitzero"` // of the answers; where it is zero, as the Origin says
+	Details
+}
+
+// CreatedCitizen is a citizen whom CreateCitizens created.
+type CreatedCitizen struct {
+	CitizenID     string `json:"citizenId"`
+	ExternalRef   string `json:"externalRef"`
+	TransactionID string `json:"transactionId"` // of the Changes; empty where there were none
+}
+
+// CitizenUpdate is what UpdateCitizen takes. An ExternalRef and Details that are empty
+// stay as they are.
 type CitizenUpdate struct {
 	ApplicationID string `json:"applicationId"`
+	ExternalRef   string `json:"externalRef,omitempty"`
 	Details
 }
 
@@ -72,47 +103,9 @@ func (c *Client) CreateCitizen(ctx context.Context, citizen NewCitizen) (Citizen
 	return out, err
 }
 
-// NewCitizens is what CreateCitizens takes: citizens with their first answers, and the
-// evidence, which is that of all of them.
-type NewCitizens struct {
-	ApplicationID string             `json:"applicationId"`
-	Citizens      []NewCitizenInBulk `json:"citizens"` // 1 to 1000
-
-	PrivacyPolicyRef       string `json:"privacyPolicyRef,omitempty"`
-	PermissionStatementRef string `json:"permissionStatementRef,omitempty"`
-
-	Channel        string `json:"channel,omitempty"`
-	Campaign       string `json:"campaign,omitempty"`
-	Source         string `json:"source,omitempty"`
-	SourceSystem   string `json:"sourceSystem,omitempty"`
-	RecordedBy     string `json:"recordedBy,omitempty"`
-	RecordedByName string `json:"recordedByName,omitempty"`
-
-	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
-	// the client makes one up for the repetitions of its own.
-	IdempotencyKey string `json:"-"`
-}
-
-// NewCitizenInBulk is one of many citizens to be created.
-type NewCitizenInBulk struct {
-	ExternalRef string    `json:"externalRef"`
-	Changes     []Change  `json:"changes,omitempty"`
-	Preferences []Answer  `json:"preferences,omitempty"`
-	ObtainedAt  time.Time `json:"obtainedAt,omitzero"`
-	Details
-}
-
-// CreatedCitizen is one citizen that CreateCitizens created. TransactionID is empty
-// where there were no changes to record.
-type CreatedCitizen struct {
-	CitizenID     string `json:"citizenId"`
-	ExternalRef   string `json:"externalRef"`
-	TransactionID string `json:"transactionId"`
-}
-
-// CreateCitizens creates the citizens with their answers, in the order given: all of
-// them, or on any error none. A reference that exists already is a Problem with status
-// 409.
+// CreateCitizens creates citizens and records their first answers: all of them, or on
+// any error none. References that exist already are a Problem with status 409 that
+// names every one. The answer is in the order of the request.
 func (c *Client) CreateCitizens(ctx context.Context, citizens NewCitizens) ([]CreatedCitizen, error) {
 	var out struct {
 		Citizens []CreatedCitizen `json:"citizens"`
@@ -142,7 +135,7 @@ func (c *Client) CitizenByRef(ctx context.Context, applicationID, externalRef st
 	return out, err
 }
 
-// UpdateCitizen sets the details that update gives.
+// UpdateCitizen sets the reference and the details that update gives.
 func (c *Client) UpdateCitizen(ctx context.Context, citizenID string, update CitizenUpdate) (Citizen, error) {
 	var out Citizen
 	err := c.do(ctx, call{method: http.MethodPatch, path: citizenPath(citizenID), in: update, out: &out})

@@ -12,11 +12,11 @@
 //	receipt, err := c.RecordTransaction(ctx, client.Transaction{
 //		ApplicationID: "northwind",
 //		ExternalRef:   "CUST-1",
-//		Channel:       "checkout",
 //		Changes: []client.Change{{
 //			OptionType: client.Option, OptionID: "newsletter-email",
 //			Justification: "consent", State: "GRANTED",
 //		}},
+//		Origin: client.Origin{Channel: "checkout"},
 //	})
 package client
 

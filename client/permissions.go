@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"iter"
 	"net/http"
 	"net/url"
 	"time"
@@ -24,15 +25,9 @@ type Change struct {
 	ValidUntil    time.Time `json:"validUntil,omitzero"`
 }
 
-// Transaction is what RecordTransaction takes: one or more changes of one citizen
-// and the evidence for them. ExternalRef or CitizenID names the citizen; an
-// ExternalRef that is not known yet creates one.
-type Transaction struct {
-	ApplicationID string   `json:"applicationId"`
-	ExternalRef   string   `json:"externalRef,omitempty"`
-	CitizenID     string   `json:"citizenId,omitempty"`
-	Changes       []Change `json:"changes"`
-
+// Origin is what is said of a record besides its content: what was shown, when and how
+// the answer was obtained, and who acted.
+type Origin struct {
 	PrivacyPolicyID        string `json:"privacyPolicyId,omitempty"`
 	PrivacyPolicyRef       string `json:"privacyPolicyRef,omitempty"`
 	PermissionStatementID  string `json:"permissionStatementId,omitempty"`
@@ -51,6 +46,18 @@ type Transaction struct {
 	RecordedByName         string `json:"recordedByName,omitempty"`
 	DelegatedAuthorityID   string `json:"delegatedAuthorityId,omitempty"`
 	DelegatedAuthorityName string `json:"delegatedAuthorityName,omitempty"`
+}
+
+// Transaction is what RecordTransaction takes: one or more changes of one citizen
+// and the evidence for them. ExternalRef or CitizenID names the citizen; an
+// ExternalRef that is not known yet creates one.
+type Transaction struct {
+	ApplicationID string   `json:"applicationId"`
+	ExternalRef   string   `json:"externalRef,omitempty"`
+	CitizenID     string   `json:"citizenId,omitempty"`
+	Changes       []Change `json:"changes"`
+
+	Origin
 
 	// IdempotencyKey marks repetitions of one and the same call, over restarts of
 	// the caller too. Where it is empty the client makes one up for the repetitions
@@ -58,14 +65,15 @@ type Transaction struct {
 	IdempotencyKey string `json:"-"`
 }
 
-// Receipt is the answer to a recorded transaction.
+// Receipt is the answer to a recorded transaction, or to a reversion.
 type Receipt struct {
 	TransactionID string          `json:"transactionId"`
+	Reverts       string          `json:"reverts"` // the transaction that was undone; empty for none
 	CitizenID     string          `json:"citizenId"`
 	ExternalRef   string          `json:"externalRef"`
 	RecordedAt    time.Time       `json:"recordedAt"`
 	ObtainedAt    time.Time       `json:"obtainedAt"`
-	Changes       []ChangeOutcome `json:"changes"`
+	Changes       []ChangeOutcome `json:"changes"` // of a reversion: those that were undone
 	// Warnings say what was recorded as sent but has no effect.
 	Warnings []string `json:"warnings"`
 }
@@ -78,25 +86,72 @@ type ChangeOutcome struct {
 	Current *Permission `json:"current"`
 }
 
-// RecordedTransaction is one entry of a citizen's history.
+// Reversion is what Revert takes: the transaction to undo, and the evidence for it.
+type Reversion struct {
+	TransactionID string `json:"-"`
+
+	Origin
+
+	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
+	// the client makes one up for the repetitions of its own.
+	IdempotencyKey string `json:"-"`
+}
+
+// Evidence is what the history knows of a record besides its content. What is not
+// known is empty; after the erasure of the citizen so is what names people.
+type Evidence struct {
+	Channel                string `json:"channel"`
+	Campaign               string `json:"campaign"`
+	Source                 string `json:"source"`
+	SourceSystem           string `json:"sourceSystem"`
+	SourceSystemReference  string `json:"sourceSystemReference"`
+	PrivacyPolicyID        string `json:"privacyPolicyId"`
+	PrivacyPolicyRef       string `json:"privacyPolicyRef"`
+	PermissionStatementID  string `json:"permissionStatementId"`
+	PermissionStatementRef string `json:"permissionStatementRef"`
+	RecordedBy             string `json:"recordedBy"`
+	RecordedByName         string `json:"recordedByName"`
+	RecordedClient         string `json:"recordedClient"`
+	RecordedClientName     string `json:"recordedClientName"`
+	DelegatedAuthorityID   string `json:"delegatedAuthorityId"`
+	DelegatedAuthorityName string `json:"delegatedAuthorityName"`
+}
+
+// RecordedTransaction is one transaction of the history.
 type RecordedTransaction struct {
 	TransactionID string    `json:"transactionId"`
+	Reverts       string    `json:"reverts"` // the transaction that this one undoes; empty for none
 	CitizenID     string    `json:"citizenId"`
 	ExternalRef   string    `json:"externalRef"`
 	RecordedAt    time.Time `json:"recordedAt"`
 	ObtainedAt    time.Time `json:"obtainedAt"`
-	Changes       []Change  `json:"changes"`
+	Evidence
+	Changes []Change `json:"changes"`
 }
 
-// TransactionsQuery selects transactions of one application. CitizenID or
-// ExternalRef narrows it to one citizen. Since is inclusive, Before exclusive,
-// both on the time of recording; zero leaves them open.
-type TransactionsQuery struct {
+// RecordsQuery selects records of one application. CitizenID or ExternalRef narrows it
+// to one citizen. Since is inclusive, Before exclusive, both on the time of recording;
+// zero leaves them open.
+type RecordsQuery struct {
 	ApplicationID string
 	CitizenID     string
 	ExternalRef   string
 	Since, Before time.Time
-	Limit, Offset int // Limit 1 to 100; zero means 20
+	Page
+}
+
+func (q RecordsQuery) values() url.Values {
+	return q.Page.values(
+		"applicationId", q.ApplicationID, "citizenId", q.CitizenID, "externalRef", q.ExternalRef,
+		"since", instant(q.Since), "before", instant(q.Before))
+}
+
+// TransactionList is one page of transactions. Total counts all that match; it is zero
+// where a Cursor led to the page. NextCursor is empty on the last one.
+type TransactionList struct {
+	Transactions []RecordedTransaction `json:"transactions"`
+	Total        int                   `json:"total"`
+	NextCursor   string                `json:"nextCursor"`
 }
 
 // Permission is the effective state of one option, or of one group, for one
@@ -155,20 +210,32 @@ func (c *Client) RecordTransaction(ctx context.Context, transaction Transaction)
 	return out, err
 }
 
-// Transactions lists recorded transactions in the order of their recording.
-func (c *Client) Transactions(ctx context.Context, q TransactionsQuery) ([]RecordedTransaction, error) {
-	var out struct {
-		Transactions []RecordedTransaction `json:"transactions"`
-	}
+// Revert undoes a transaction by a new one that names it: what the undone one had
+// displaced applies again. One that was undone already, and one that is a reversion
+// itself, is a Problem with status 409.
+func (c *Client) Revert(ctx context.Context, reversion Reversion) (Receipt, error) {
+	var out Receipt
 	err := c.do(ctx, call{
-		method: http.MethodGet, path: "v1/permissions/transactions",
-		query: values(
-			"applicationId", q.ApplicationID, "citizenId", q.CitizenID, "externalRef", q.ExternalRef,
-			"since", instant(q.Since), "before", instant(q.Before),
-			"limit", number(q.Limit), "offset", number(q.Offset)),
-		out: &out,
+		method: http.MethodPost, path: "v1/permissions/transactions/" + url.PathEscape(reversion.TransactionID) + "/reversion",
+		in: reversion, out: &out, key: idempotencyKey(reversion.IdempotencyKey),
 	})
-	return out.Transactions, err
+	return out, err
+}
+
+// Transactions lists recorded transactions in the order of their recording.
+func (c *Client) Transactions(ctx context.Context, q RecordsQuery) (TransactionList, error) {
+	var out TransactionList
+	err := c.do(ctx, call{method: http.MethodGet, path: "v1/permissions/transactions", query: q.values(), out: &out})
+	return out, err
+}
+
+// AllTransactions gives what Transactions lists, page after page. An error ends it.
+func (c *Client) AllTransactions(ctx context.Context, q RecordsQuery) iter.Seq2[RecordedTransaction, error] {
+	return all(q.Page, func(p Page) ([]RecordedTransaction, string, error) {
+		q.Page = p
+		list, err := c.Transactions(ctx, q)
+		return list.Transactions, list.NextCursor, err
+	})
 }
 
 // Permissions reads the effective state of one citizen. It sees every transaction
@@ -186,71 +253,91 @@ func (c *Client) Permissions(ctx context.Context, q PermissionsQuery) (Permissio
 	return out, err
 }
 
-// Reversion is what Revert takes: the evidence for undoing.
-type Reversion struct {
-	Channel        string `json:"channel,omitempty"`
-	Source         string `json:"source,omitempty"`
-	RecordedBy     string `json:"recordedBy,omitempty"`
-	RecordedByName string `json:"recordedByName,omitempty"`
-
-	// IdempotencyKey marks repetitions of one and the same call. Where it is empty
-	// the client makes one up for the repetitions of its own.
-	IdempotencyKey string `json:"-"`
+// CitizenState is everything that applies to one citizen, as the messages of webhooks
+// carry it.
+type CitizenState struct {
+	ApplicationID string       `json:"applicationId"`
+	CitizenID     string       `json:"citizenId"`
+	ExternalRef   string       `json:"externalRef"`
+	Permissions   []Permission `json:"permissions"`
+	Preferences   []Preference `json:"preferences"`
+	Sequence      int64        `json:"sequence"` // rises with every change, with gaps
+	ChangedAt     time.Time    `json:"changedAt"`
 }
 
-// Revert undoes the transaction with that id by a new one; both stay in the history.
-// The changes of the receipt are those that were undone, each with what stands now.
-func (c *Client) Revert(ctx context.Context, transactionID string, reversion Reversion) (Receipt, error) {
-	var out Receipt
+// EffectiveQuery selects the citizens of one application whose state changed from Since
+// until before Before; zero leaves a bound open. CitizenID or ExternalRef narrows it to
+// one citizen.
+type EffectiveQuery struct {
+	ApplicationID string
+	CitizenID     string
+	ExternalRef   string
+	Since, Before time.Time
+	Page
+}
+
+// CitizenStateList is one page of citizens with their states. Total counts all that
+// match; it is zero where a Cursor led to the page. NextCursor is empty on the last one.
+type CitizenStateList struct {
+	Citizens   []CitizenState `json:"citizens"`
+	Total      int            `json:"total"`
+	NextCursor string         `json:"nextCursor"`
+}
+
+// Effective lists the citizens who changed in a range, in the order of their first
+// change in it, each as they are now.
+func (c *Client) Effective(ctx context.Context, q EffectiveQuery) (CitizenStateList, error) {
+	var out CitizenStateList
 	err := c.do(ctx, call{
-		method: http.MethodPost, path: "v1/permissions/transactions/" + url.PathEscape(transactionID) + "/reversion",
-		in: reversion, out: &out, key: idempotencyKey(reversion.IdempotencyKey),
+		method: http.MethodGet, path: "v1/permissions/effective", query: RecordsQuery(q).values(), out: &out,
 	})
 	return out, err
 }
 
-// ExplainQuery asks why the state of one citizen, named by CitizenID or ExternalRef,
-// is what it is: of one option or group, or of all where OptionID is empty. AsOf asks
-// for what applied then, KnownAt leaves out what was recorded later; zero is now.
+// AllEffective gives what Effective lists, page after page. An error ends it.
+func (c *Client) AllEffective(ctx context.Context, q EffectiveQuery) iter.Seq2[CitizenState, error] {
+	return all(q.Page, func(p Page) ([]CitizenState, string, error) {
+		q.Page = p
+		list, err := c.Effective(ctx, q)
+		return list.Citizens, list.NextCursor, err
+	})
+}
+
+// ExplainQuery asks why the state of one citizen is what it is, or was.
 type ExplainQuery struct {
 	ApplicationID string
 	CitizenID     string
 	ExternalRef   string
-	OptionID      string
-	AsOf, KnownAt time.Time
+	OptionID      string    // one option or group only
+	AsOf          time.Time // what applied then; zero means now
+	KnownAt       time.Time // by what had been recorded then; zero means by everything
 }
 
-// Explained says why the state of one citizen is what it is.
-type Explained struct {
-	CitizenID    string        `json:"citizenId"`
-	ExternalRef  string        `json:"externalRef"`
-	AsOf         time.Time     `json:"asOf"`
-	KnownAt      time.Time     `json:"knownAt"` // zero: everything that is recorded
-	Explanations []Explanation `json:"explanations"`
-}
-
-// Explanation is every answer to one option or group in the order that decides, the
-// earliest first, and what stands.
+// Explanation says why one option, or one group, has the state it has. Current is nil
+// where nothing applies.
 type Explanation struct {
 	OptionType string      `json:"optionType"`
 	OptionID   string      `json:"optionId"`
-	Current    *Permission `json:"current"` // nil where nothing stands
-	Candidates []Candidate `json:"candidates"`
+	Current    *Permission `json:"current"`
+	Candidates []Candidate `json:"candidates"` // every answer, in the order that decides
 }
 
 // Candidate is one answer and what became of it.
 type Candidate struct {
 	Permission
 	Group string `json:"group"` // in whose name the option was answered; empty for an answer of its own
-	Fate  string `json:"fate"`
-	Rule  int    `json:"rule"` // that decided; 0 for a reversion
-	By    string `json:"by"`   // the record that displaced it, empty where none did
-	Why   string `json:"why"`
+	Fate  string `json:"fate"`  // such as effective, superseded, dropped
+	Rule  int    `json:"rule"`  // that decided; zero for a reversion
+	By    string `json:"by"`    // the record that displaced it; empty where none did
+	Why   string `json:"why"`   // the same in a sentence
 }
 
-// Explain says why the state of one citizen is what it is, or was.
-func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explained, error) {
-	var out Explained
+// Explain says for every option that the citizen ever answered why its state is what
+// it is, or was at an instant.
+func (c *Client) Explain(ctx context.Context, q ExplainQuery) ([]Explanation, error) {
+	var out struct {
+		Explanations []Explanation `json:"explanations"`
+	}
 	err := c.do(ctx, call{
 		method: http.MethodGet, path: "v1/permissions/explain",
 		query: values(
@@ -258,5 +345,5 @@ func (c *Client) Explain(ctx context.Context, q ExplainQuery) (Explained, error)
 			"optionId", q.OptionID, "asOf", instant(q.AsOf), "knownAt", instant(q.KnownAt)),
 		out: &out,
 	})
-	return out, err
+	return out.Explanations, err
 }

@@ -56,6 +56,21 @@ func record(ctx context.Context, c *client.Client) error {
 	return err
 }
 
+func revert(ctx context.Context, c *client.Client) error {
+	_, err := c.Revert(ctx, client.Reversion{TransactionID: "t1"})
+	return err
+}
+
+func submit(ctx context.Context, c *client.Client) error {
+	_, err := c.Submit(ctx, client.Submission{ApplicationID: "nw", ExternalRef: "A"})
+	return err
+}
+
+func createMany(ctx context.Context, c *client.Client) error {
+	_, err := c.CreateCitizens(ctx, client.NewCitizens{ApplicationID: "nw"})
+	return err
+}
+
 func read(ctx context.Context, c *client.Client) error {
 	_, err := c.Citizen(ctx, "1")
 	return err
@@ -86,6 +101,9 @@ func TestRetries(t *testing.T) {
 		{"gives up in the end", read, 99, 503, problem(), 5, time.Second, 4 * time.Second, true},
 		{"does not sleep for an hour", read, 1, 503, problem("Retry-After", "3600"), 1, 0, 0, true},
 		{"repeats a POST with a key", record, 2, 429, problem("Retry-After", "1"), 3, 2 * time.Second, 3 * time.Second, false},
+		{"repeats a reversion", revert, 1, 503, problem("Retry-After", "1"), 2, time.Second, 2 * time.Second, false},
+		{"repeats a submission", submit, 1, 503, problem("Retry-After", "1"), 2, time.Second, 2 * time.Second, false},
+		{"repeats a bulk creation", createMany, 1, 503, problem("Retry-After", "1"), 2, time.Second, 2 * time.Second, false},
 		{"repeats it when the connection fails", record, 3, 0, nil, 4, 500 * time.Millisecond, 2 * time.Second, false},
 		{"gives up on the connection, too", record, 99, 0, nil, 5, time.Second, 4 * time.Second, true},
 		{"does not repeat a POST without a key", subscribe, 1, 503, problem("Retry-After", "1"), 1, 0, 0, true},

@@ -3,14 +3,16 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"iter"
 	"net/http"
 	"net/url"
+	"time"
 )
 
 // The types of a subscription.
 const (
 	EffectivePermission = "effective-permission" // sends the citizen's full state on every change
-	ConsentReceipts     = "consent-receipts"     // sends what changed
+	ConsentReceipts     = "consent-receipts"     // sends only what changed, each change in a message of its own
 )
 
 // Secret is a value that can be written but is never read back. The zero Secret
@@ -61,6 +63,11 @@ type Subscription struct {
 	RefreshURL   string `json:"refreshUrl,omitempty"`
 	ClientID     string `json:"clientId,omitempty"`
 	ClientSecret Secret `json:"clientSecret,omitzero"`
+
+	// Set by the server while the subscription is paused: since when, and how many
+	// changes it has lost by it so far.
+	PausedAt      time.Time `json:"pausedAt,omitzero"`
+	MissedChanges int       `json:"missedChanges,omitempty"`
 }
 
 // SubscriptionsQuery selects subscriptions of one application.
@@ -68,13 +75,15 @@ type SubscriptionsQuery struct {
 	ApplicationID string
 	Status        string // active or paused; empty for both
 	UpdateType    string // empty for all
-	Limit, Offset int    // Limit 1 to 100; zero means 20
+	Page
 }
 
-// SubscriptionList is one page of subscriptions. Total counts all that match.
+// SubscriptionList is one page of subscriptions. Total counts all that match; it is zero
+// where a Cursor led to the page. NextCursor is empty on the last one.
 type SubscriptionList struct {
 	Subscriptions []Subscription `json:"subscriptions"`
 	Total         int            `json:"total"`
+	NextCursor    string         `json:"nextCursor"`
 }
 
 // CreateSubscription registers a webhook. The client does not repeat this call by
@@ -97,18 +106,24 @@ func (c *Client) Subscriptions(ctx context.Context, q SubscriptionsQuery) (Subsc
 	var out SubscriptionList
 	err := c.do(ctx, call{
 		method: http.MethodGet, path: "v1/subscriptions",
-		query: values(
-			"applicationId", q.ApplicationID, "status", q.Status, "updateType", q.UpdateType,
-			"limit", number(q.Limit), "offset", number(q.Offset)),
-		out: &out,
+		query: q.values("applicationId", q.ApplicationID, "status", q.Status, "updateType", q.UpdateType), out: &out,
 	})
 	return out, err
+}
+
+// AllSubscriptions gives what Subscriptions lists, page after page. An error ends it.
+func (c *Client) AllSubscriptions(ctx context.Context, q SubscriptionsQuery) iter.Seq2[Subscription, error] {
+	return all(q.Page, func(p Page) ([]Subscription, string, error) {
+		q.Page = p
+		list, err := c.Subscriptions(ctx, q)
+		return list.Subscriptions, list.NextCursor, err
+	})
 }
 
 // UpdateSubscription replaces the settings of the subscription with that id.
 // Secrets that are not set stay as they are.
 func (c *Client) UpdateSubscription(ctx context.Context, id string, subscription Subscription) (Subscription, error) {
-	subscription.ID = ""
+	subscription.ID, subscription.PausedAt, subscription.MissedChanges = "", time.Time{}, 0
 	var out Subscription
 	err := c.do(ctx, call{method: http.MethodPut, path: subscriptionPath(id), in: subscription, out: &out})
 	return out, err

@@ -117,7 +117,7 @@ func (a *api) serve(r *http.Request) (int, any) {
 		var v client.Submission
 		read(&v)
 		a.submit(v)
-		return 200, client.SubmissionReceipt{ExternalRef: v.ExternalRef}
+		return 200, client.Submitted{ExternalRef: v.ExternalRef}
 	case "GET /v1/citizens":
 		return 200, client.Citizen{CitizenID: "ctz_" + ref, ApplicationDetails: []client.ApplicationDetails{{ApplicationID: "northwind", ExternalRef: ref, Details: known.Details}}}
 	case "GET /v1/permissions/transactions":
@@ -168,10 +168,11 @@ func (a *api) create(v client.NewCitizens) (int, any) {
 	for _, c := range v.Citizens {
 		a.citizen(c.ExternalRef).Details = c.Details
 		a.record(client.Transaction{
-			ApplicationID: v.ApplicationID, ExternalRef: c.ExternalRef, Changes: c.Changes, ObtainedAt: c.ObtainedAt, Channel: v.Channel, PermissionStatementRef: v.PermissionStatementRef,
+			ApplicationID: v.ApplicationID, ExternalRef: c.ExternalRef, Changes: c.Changes,
+			Origin: client.Origin{ObtainedAt: c.ObtainedAt, Channel: v.Channel, PermissionStatementRef: v.PermissionStatementRef},
 		})
 		if c.Preferences != nil {
-			a.submit(client.Submission{ApplicationID: v.ApplicationID, ExternalRef: c.ExternalRef, Preferences: c.Preferences, ObtainedAt: c.ObtainedAt})
+			a.submit(client.Submission{ApplicationID: v.ApplicationID, ExternalRef: c.ExternalRef, Preferences: c.Preferences, Origin: client.Origin{ObtainedAt: c.ObtainedAt}})
 		}
 	}
 	return 200, map[string]any{"citizens": []any{}}

@@ -173,7 +173,7 @@ func TestWhatAppliesFollowsTheChanges(t *testing.T) {
 	tab.Until(`document.querySelector(".live").dataset.state === "live"`)
 	object := func(option string) {
 		s.api.mu.Lock()
-		s.api.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, PermissionStatementRef: "marketing", Changes: []client.Change{{OptionType: client.Option, OptionID: option, Justification: "consent", State: "DENIED"}}})
+		s.api.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, Origin: client.Origin{PermissionStatementRef: "marketing"}, Changes: []client.Change{{OptionType: client.Option, OptionID: option, Justification: "consent", State: "DENIED"}}})
 		s.api.mu.Unlock()
 		s.act(t, told, 1)
 	}

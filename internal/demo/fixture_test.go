@@ -220,7 +220,7 @@ func (s *site) tell(t *testing.T) (ref string) {
 	day := 24 * time.Hour
 	record := func(channel string, age time.Duration, option, basis, state string, end time.Duration) client.Receipt {
 		v := client.Transaction{
-			ApplicationID: "northwind", ExternalRef: ref, Channel: channel, PermissionStatementRef: "marketing",
+			ApplicationID: "northwind", ExternalRef: ref, Origin: client.Origin{Channel: channel, PermissionStatementRef: "marketing"},
 			Changes: []client.Change{{OptionType: client.Option, OptionID: option, Justification: basis, State: state}},
 		}
 		if id, group := strings.CutPrefix(option, "group:"); group {
@@ -239,7 +239,7 @@ func (s *site) tell(t *testing.T) (ref string) {
 	record("paper form", 250*day, "newsletter-email", "consent", "GRANTED", 0)          // comes too late
 	record("event desk", 100*day, "newsletter-email", "consent", "GRANTED", -99*day)    // expired
 	mistake := record("call-centre", 0, "newsletter-email", "consent", "DENIED", 0)     // reverted
-	if status, _ := s.api.revert(mistake.TransactionID, client.Reversion{Channel: "support"}); status != 200 {
+	if status, _ := s.api.revert(mistake.TransactionID, client.Reversion{Origin: client.Origin{Channel: "support"}}); status != 200 {
 		t.Fatalf("the reversion was answered %d", status)
 	}
 	record("preference-centre", 0, "newsletter-email", "consent", "GRANTED", 0)

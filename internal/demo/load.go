@@ -120,37 +120,41 @@ func (l *loader) create(ctx context.Context, alike []*Citizen) ([]int, error) {
 
 // createAll creates citizens with the first entries of their histories in one call.
 func (l *loader) createAll(ctx context.Context, alike []*Citizen) error {
-	list := make([]client.NewCitizenInBulk, len(alike))
+	list := make([]client.BulkCitizen, len(alike))
 	var t client.Transaction
 	for i, c := range alike {
 		var err error
 		if t, err = c.History[0].Transaction(l.applicationID, c.ExternalRef, l.now); err != nil {
 			return err
 		}
-		list[i] = client.NewCitizenInBulk{ExternalRef: c.ExternalRef, Changes: t.Changes, ObtainedAt: t.ObtainedAt, Details: c.Details}
+		list[i] = client.BulkCitizen{ExternalRef: c.ExternalRef, Changes: t.Changes, ObtainedAt: t.ObtainedAt, Details: c.Details}
 		for _, s := range c.Answers {
 			list[i].Preferences = append(list[i].Preferences, ParseAnswer(s))
 		}
 	}
 	_, err := l.client.CreateCitizens(ctx, client.NewCitizens{
 		ApplicationID: l.applicationID, Citizens: list,
-		PrivacyPolicyRef: t.PrivacyPolicyRef, PermissionStatementRef: t.PermissionStatementRef,
-		Channel: t.Channel, Campaign: t.Campaign, Source: t.Source, SourceSystem: t.SourceSystem,
-		RecordedBy: t.RecordedBy, RecordedByName: t.RecordedByName,
+		Origin: client.Origin{ // without obtainedAt, which each citizen has
+			PrivacyPolicyRef: t.PrivacyPolicyRef, PermissionStatementRef: t.PermissionStatementRef,
+			Channel: t.Channel, Campaign: t.Campaign, Source: t.Source, SourceSystem: t.SourceSystem,
+			RecordedBy: t.RecordedBy, RecordedByName: t.RecordedByName,
+		},
 	})
 	return err
 }
 
 // recorded counts the entries of the history that are recorded of a citizen.
 func (l *loader) recorded(ctx context.Context, externalRef string) (int, error) {
-	list, err := l.client.Transactions(ctx, client.TransactionsQuery{ApplicationID: l.applicationID, ExternalRef: externalRef, Limit: 100})
 	n := 0
-	for _, t := range list {
+	for t, err := range l.client.AllTransactions(ctx, client.RecordsQuery{ApplicationID: l.applicationID, ExternalRef: externalRef}) {
+		if err != nil {
+			return n, err
+		}
 		if t.RecordedAt.Sub(t.ObtainedAt) > backfilled {
 			n++
 		}
 	}
-	return n, err
+	return n, nil
 }
 
 // catchUp records what is missing of a citizen's history. One of whom nothing is
@@ -191,7 +195,7 @@ func (l *loader) describe(ctx context.Context, citizen *Citizen) error {
 
 // submission gives answers as they are recorded through the API.
 func submission(applicationID, externalRef string, answers []string) client.Submission {
-	v := client.Submission{ApplicationID: applicationID, ExternalRef: externalRef, Channel: "preference-centre", Source: "website"}
+	v := client.Submission{ApplicationID: applicationID, ExternalRef: externalRef, Origin: client.Origin{Channel: "preference-centre", Source: "website"}}
 	for _, s := range answers {
 		v.Preferences = append(v.Preferences, ParseAnswer(s))
 	}

@@ -94,7 +94,7 @@ func TestLoad(t *testing.T) {
 func TestLoadCompletesWhatSomebodyElseCreated(t *testing.T) {
 	a := newAPI(t)
 	ref := demo.Citizens()[0].ExternalRef
-	a.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, Channel: "curl", PermissionStatementRef: "marketing", Changes: []client.Change{
+	a.record(client.Transaction{ApplicationID: "northwind", ExternalRef: ref, Origin: client.Origin{Channel: "curl", PermissionStatementRef: "marketing"}, Changes: []client.Change{
 		{OptionType: client.Option, OptionID: "newsletter-email", Justification: "consent", State: "GRANTED"},
 	}})
 	if err := demo.Load(t.Context(), a.client(), "northwind", silent); err != nil {

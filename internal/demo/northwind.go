@@ -62,16 +62,13 @@ type Entry struct {
 // Transaction gives the entry as it is recorded through the API.
 func (e Entry) Transaction(applicationID, externalRef string, now time.Time) (client.Transaction, error) {
 	t := client.Transaction{
-		ApplicationID:          applicationID,
-		ExternalRef:            externalRef,
-		PrivacyPolicyRef:       "privacy",
-		PermissionStatementRef: e.Statement,
-		Channel:                e.Channel,
-		Campaign:               e.Campaign,
-		Source:                 e.Source,
-		SourceSystem:           e.SourceSystem,
-		RecordedBy:             e.RecordedBy,
-		RecordedByName:         e.RecordedByName,
+		ApplicationID: applicationID,
+		ExternalRef:   externalRef,
+		Origin: client.Origin{
+			PrivacyPolicyRef: "privacy", PermissionStatementRef: e.Statement,
+			Channel: e.Channel, Campaign: e.Campaign, Source: e.Source, SourceSystem: e.SourceSystem,
+			RecordedBy: e.RecordedBy, RecordedByName: e.RecordedByName,
+		},
 	}
 	if e.DaysAgo > 0 {
 		t.ObtainedAt = now.Add(-time.Duration(e.DaysAgo * 24 * float64(time.Hour))).Truncate(time.Millisecond)

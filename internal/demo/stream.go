@@ -96,8 +96,9 @@ func (s *stream) step(ctx context.Context) error {
 // support undoes what was recorded a moment ago, by mistake.
 func (s *stream) support(ctx context.Context) error {
 	agent := pick(s.rand, agents)
-	_, err := s.client.Revert(ctx, s.forget().transactionID, client.Reversion{
-		Channel: "support", Source: "telephone", RecordedBy: agent[0], RecordedByName: agent[1],
+	_, err := s.client.Revert(ctx, client.Reversion{
+		TransactionID: s.forget().transactionID,
+		Origin:        client.Origin{Channel: "support", Source: "telephone", RecordedBy: agent[0], RecordedByName: agent[1]},
 	})
 	return err
 }

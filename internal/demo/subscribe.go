@@ -9,17 +9,16 @@ import (
 // Subscribe points the webhook of that name and type at a URL; the first time it is
 // created.
 func Subscribe(ctx context.Context, c *client.Client, applicationID, name, updateType, url string) error {
-	list, err := c.Subscriptions(ctx, client.SubscriptionsQuery{ApplicationID: applicationID, Limit: 100})
-	if err != nil {
-		return err
-	}
-	for _, s := range list.Subscriptions {
+	for s, err := range c.AllSubscriptions(ctx, client.SubscriptionsQuery{ApplicationID: applicationID}) {
+		if err != nil {
+			return err
+		}
 		if s.Name == name {
 			s.URL = url
 			_, err := c.UpdateSubscription(ctx, s.ID, s)
 			return err
 		}
 	}
-	_, err = c.CreateSubscription(ctx, client.Subscription{ApplicationID: applicationID, Name: name, URL: url, UpdateType: updateType})
+	_, err := c.CreateSubscription(ctx, client.Subscription{ApplicationID: applicationID, Name: name, URL: url, UpdateType: updateType})
 	return err
 }

@@ -305,7 +305,7 @@ func (c PageConfig) curl() []curlView {
 		ApplicationID: c.ApplicationID,
 		ExternalRef:   who,
 		Changes:       []client.Change{{OptionType: client.Option, OptionID: "newsletter-email", Justification: "consent", State: "GRANTED"}},
-		Channel:       "curl",
+		Origin:        client.Origin{Channel: "curl"},
 	})
 	if err != nil {
 		panic(err) // strings only

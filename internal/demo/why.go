@@ -47,13 +47,13 @@ func (p *Page) citizen(ctx context.Context, ref string) citizenView {
 	explained, err := p.config.Client.Explain(ctx, client.ExplainQuery{ApplicationID: p.config.ApplicationID, ExternalRef: ref})
 	var preferences []client.Preference
 	if err == nil {
-		preferences, err = p.config.Client.Preferences(ctx, p.config.ApplicationID, ref)
+		preferences, err = p.config.Client.Preferences(ctx, client.PreferencesQuery{ApplicationID: p.config.ApplicationID, ExternalRef: ref})
 	}
 	if err != nil {
 		view.Failed = failed(ctx, err)
 		return view
 	}
-	for _, x := range explained.Explanations {
+	for _, x := range explained {
 		s := standingView{Option: w.option(x.OptionType, x.OptionID), Group: x.OptionType == client.Group, State: badge("", "Nothing stands")}
 		s.Why = whyLink{forOption("/", ref, optionKey(x.OptionType, x.OptionID)), s.Option, ref}
 		if x.Current != nil {
@@ -153,7 +153,7 @@ func (p *Page) why(ctx context.Context, id string, q url.Values) whyView {
 		return view
 	}
 	view.Asked = asked(asOf, knownAt, now)
-	for _, x := range explained.Explanations {
+	for _, x := range explained {
 		if x.OptionType != kind {
 			continue
 		}
