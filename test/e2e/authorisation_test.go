@@ -47,13 +47,19 @@ func operations(t *testing.T, w *world, serial int) []operation {
 	granted := w.transaction(ref, []object{change("newsletter-email", "consent", "GRANTED")})
 	hook := w.subscription("https://receiver.example.com/", object{"status": "paused"})
 	bodies := map[string]any{
-		"POST /v1/citizens":                 object{"applicationId": w.id, "externalRef": ref + "-new"},
-		"PATCH /v1/citizens/{}":             object{"applicationId": w.id, "givenName": "X"},
-		"POST /v1/permissions/transactions": granted,
-		"POST /v1/subscriptions":            hook,
-		"PUT /v1/subscriptions/{}":          hook,
-		"PATCH /v1/subscriptions/{}":        object{"name": "renamed"},
-		"PUT /v1/configuration":             w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
+		"POST /v1/citizens":      object{"applicationId": w.id, "externalRef": ref + "-new"},
+		"POST /v1/citizens/bulk": object{"applicationId": w.id, "citizens": []object{{"externalRef": ref + "-bulk"}}},
+		"PATCH /v1/citizens/{}":  object{"applicationId": w.id, "givenName": "X"},
+
+		"POST /v1/permissions/transactions":              granted,
+		"POST /v1/permissions/transactions/{}/reversion": object{},
+		"POST /v1/submissions":                           w.answers(ref, chosen("interests", "jazz")),
+
+		"POST /v1/subscriptions":     hook,
+		"PUT /v1/subscriptions/{}":   hook,
+		"PATCH /v1/subscriptions/{}": object{"name": "renamed"},
+
+		"PUT /v1/configuration": w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
 	}
 	for collection, item := range configurationItems(ref + "-new") {
 		item["applicationId"] = w.id

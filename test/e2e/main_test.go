@@ -110,6 +110,40 @@ func (w *world) record(t testing.TB, ref string, c object, with ...object) *answ
 	return w.api.do(t, "POST", "/v1/permissions/transactions", body).want(t, 200)
 }
 
+// chosen is one answer to a preference: what was chosen of it.
+func chosen(preference string, choices ...string) object {
+	list := make([]any, len(choices))
+	for i, c := range choices {
+		list[i] = c
+	}
+	return object{"preference": preference, "choices": list}
+}
+
+// answers is the body that records answers to preferences of the citizen with this reference.
+func (w *world) answers(ref string, list ...object) object {
+	return object{"applicationId": w.id, "externalRef": ref, "preferences": list}
+}
+
+// submit records answers to preferences, which must succeed; with holds further members.
+func (w *world) submit(t testing.TB, ref string, list []object, with ...object) *answer {
+	t.Helper()
+	body := w.answers(ref, list...)
+	for _, o := range with {
+		maps.Copy(body, o)
+	}
+	return w.api.do(t, "POST", "/v1/submissions", body).want(t, 200)
+}
+
+// revert undoes a transaction, which must succeed; with holds members of the body.
+func (w *world) revert(t testing.TB, transaction string, with ...object) *answer {
+	t.Helper()
+	body := object{}
+	for _, o := range with {
+		maps.Copy(body, o)
+	}
+	return w.api.do(t, "POST", "/v1/permissions/transactions/"+transaction+"/reversion", body).want(t, 200)
+}
+
 // citizen creates a citizen and returns its id.
 func (w *world) citizen(t testing.TB, ref string, details ...object) string {
 	t.Helper()
