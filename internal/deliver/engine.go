@@ -81,7 +81,8 @@ type Engine struct {
 	hold   store.Hold
 	busy   map[laneKey]int64         // lanes with a message under way, or about to be, and their shards
 	looks  int                       // reads of due lanes that are going on
-	freed  map[laneKey]bool          // lanes that ceased to be busy during one
+	frees  int64                     // how often a lane ceased to be busy
+	freed  map[laneKey]int64         // during a read: which one did when, as frees counts
 	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
 	last   consent.Instant           // the highest sentAt
 
@@ -109,7 +110,7 @@ func New(st *store.Store, o Options) *Engine {
 	}
 	return &Engine{
 		store: st, o: o, log: o.Log,
-		busy: map[laneKey]int64{}, freed: map[laneKey]bool{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
+		busy: map[laneKey]int64{}, freed: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
 	}
 }
 
@@ -263,6 +264,7 @@ func holds(h store.Hold) bool {
 func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane) bool) ([]store.Lane, error) {
 	e.mu.Lock()
 	e.looks++
+	began := e.frees
 	e.mu.Unlock()
 	lanes, err := read()
 	e.mu.Lock()
@@ -273,7 +275,7 @@ func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane)
 			break
 		}
 		k := laneKey{l.Subscription, l.Citizen}
-		if _, taken := e.busy[k]; !taken && !e.freed[k] {
+		if _, taken := e.busy[k]; !taken && e.freed[k] <= began {
 			e.busy[k] = l.Shard
 			claimed = append(claimed, l)
 		}
@@ -289,8 +291,8 @@ func (e *Engine) free(l store.Lane) {
 	defer e.mu.Unlock()
 	k := laneKey{l.Subscription, l.Citizen}
 	delete(e.busy, k)
-	if e.looks > 0 {
-		e.freed[k] = true
+	if e.frees++; e.looks > 0 {
+		e.freed[k] = e.frees
 	}
 }
 
