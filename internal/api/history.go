@@ -47,7 +47,19 @@ func (citizenChanged) TransformSchema(r huma.Registry, s *huma.Schema) *huma.Sch
 	for state.Ref != "" {
 		state = r.SchemaFromRef(state.Ref)
 	}
-	s.Properties["permissions"], s.Properties["preferences"] = state.Properties["permissions"], state.Properties["preferences"]
+	s.Properties["permissions"] = &huma.Schema{Type: huma.TypeArray, Items: r.Schema(reflect.TypeFor[changedPermission](), true, ""), Description: "What changed of the permissions."}
+	s.Properties["preferences"] = state.Properties["preferences"]
+	return s
+}
+
+// changedPermission is an entry that changed.
+type changedPermission struct{ consent.Permission }
+
+// TransformSchema says that it may have ceased.
+func (changedPermission) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	state := *s.Properties["state"]
+	state.Nullable, state.Description = true, "What was decided under the lawful basis; null where the entry ceased."
+	s.Properties["state"] = &state
 	return s
 }
 

@@ -208,10 +208,13 @@ func (s *Service) Changes(ctx context.Context, a Actor, q ChangesQuery) ([]store
 	defer poll.Stop()
 	for {
 		list, end, err := s.store.Changes(ctx, snap.Application, q.After, q.Limit)
+		if err == nil && len(list) == 0 && end != q.After {
+			q.After = end // past changes of erased citizens: an empty answer means the end
+			continue
+		}
 		if err != nil || len(list) > 0 || q.Wait == 0 {
 			return list, end, err
 		}
-		q.After = end
 		select {
 		case <-ctx.Done():
 			return list, end, nil

@@ -88,7 +88,7 @@ func (s *Store) States(ctx context.Context, citizens []int64) (map[int64]State, 
 			if err != nil {
 				return nil, fmt.Errorf("farewell of citizen %s: %w", r.publicID, err)
 			}
-			states[r.id] = State{CitizenID: r.publicID, ExternalRef: string(ref), Projection: &consent.Projection{}, Version: r.version, ChangedBy: r.changedBy, Erased: true}
+			states[r.id] = State{CitizenID: r.publicID, ExternalRef: string(ref), Projection: &consent.Projection{}, Version: r.version, ChangedBy: r.changedBy, ChangedAt: r.changedAt, Erased: true}
 		}
 	}
 	return states, nil
