@@ -273,12 +273,7 @@ func (in *RecordsInput) filter(list string) (store.RecordFilter, error) {
 	if key := (consent.CitizenKey{ID: consent.ID(in.CitizenID), ExternalRef: in.ExternalRef}); key != (consent.CitizenKey{}) {
 		f.Citizen = &key
 	}
-	var id string
-	err := in.place(list, &f.After.RecordedAt, &id)
-	if err == nil && id != "" {
-		f.After.ID, err = consent.ParseID(id)
-	}
-	return f, err
+	return f, in.place(list, &f.After.RecordedAt, (*idParam)(&f.After.ID))
 }
 
 func (in *RecordsInput) pageOf(list string, found []store.Entry, total int64) Page {

@@ -411,6 +411,15 @@ func (p *idParam) UnmarshalText(b []byte) error {
 	return err
 }
 
+// Scan reads an id in a cursor.
+func (p *idParam) Scan(state fmt.ScanState, _ rune) error {
+	token, err := state.Token(true, nil)
+	if err != nil {
+		return err
+	}
+	return p.UnmarshalText(token)
+}
+
 // Schema is that of an id.
 func (idParam) Schema(huma.Registry) *huma.Schema { return idSchema{}.Schema(nil) }
 

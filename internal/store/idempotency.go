@@ -88,9 +88,14 @@ func (o Once) guardAll(writes []*citizenWrite, out any) (done *bool) {
 	if o.Key == "" {
 		return done
 	}
-	first := writes[0]
+	first, refused := writes[0], false
+	at := first.at
 	first.repeated = func(ctx context.Context, t *tx) (was bool, err error) {
 		*done, err = o.again(ctx, t, out)
+		first.at, refused = at, err != nil
+		if refused {
+			first.at = "" // it is not the first of them that is at fault
+		}
 		return *done, err
 	}
 	apply := first.apply
@@ -101,7 +106,7 @@ func (o Once) guardAll(writes []*citizenWrite, out any) (done *bool) {
 		return apply(ctx, t, c, created)
 	}
 	for _, w := range writes[1:] {
-		w.repeated = func(context.Context, *tx) (bool, error) { return *done, nil }
+		w.repeated = func(context.Context, *tx) (bool, error) { return *done || refused, nil }
 	}
 	return done
 }
