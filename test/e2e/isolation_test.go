@@ -23,7 +23,7 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		}
 		subA := a.subscribe(t, receiver.URL+"/a").text(t, "id")
 		b.subscribe(t, receiver.URL+"/b")
-		a.record(t, "shared", change("newsletter-email", "consent", "GRANTED"))
+		transactionA := a.record(t, "shared", change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId")
 		b.record(t, "shared", change("any", "consent", "DENIED"))
 		receiver.AwaitCount(t, "shared", 2)
 
@@ -31,7 +31,8 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			all := map[string]any{}
 			for _, target := range []string{
 				"/v1/citizens/" + idA, a.permissionsOf("shared"), "/v1/subscriptions/" + subA, a.subscriptions(),
-				query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/configuration", "applicationId", a.id),
+				query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/changes", "applicationId", a.id), "/v1/citizens/" + idA + "/history",
+				query("/v1/configuration", "applicationId", a.id),
 			} {
 				_, all[target] = a.api.glance(t, target)
 			}
@@ -45,7 +46,7 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		inApp := func(body object, app string) object { return with(body, "applicationId", app) }
 		granted := a.transaction("newcomer", []object{change("newsletter-email", "consent", "GRANTED")})
 		newcomer := object{"applicationId": a.id, "externalRef": "newcomer"}
-		hook := a.subscription(receiver.URL + "/spy")
+		hook, answers, many := a.subscription(receiver.URL+"/spy"), a.answers("newcomer", chosen("interests", "jazz")), a.bulk([]object{{"externalRef": "newcomer"}})
 		setup, party := object{"application": object{"name": "B"}}, object{"applicationId": a.id, "id": "spy", "name": "Spy"}
 		templateA := a.api.do(t, "GET", query("/v1/configuration/templates/manage-all", "applicationId", a.id), nil).want(t, 200).text(t, "id")
 		for _, c := range []struct {
@@ -60,6 +61,15 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			{"GET", query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/permissions/transactions", "applicationId", nobody), nil, nil},
 			{"POST", "/v1/citizens", "/v1/citizens", newcomer, inApp(newcomer, nobody)},
 			{"POST", "/v1/permissions/transactions", "/v1/permissions/transactions", granted, inApp(granted, nobody)},
+			{"POST", "/v1/permissions/transactions/" + transactionA + "/reversion", "/v1/permissions/transactions/" + neighbour(transactionA) + "/reversion", object{}, object{}},
+			{"POST", "/v1/submissions", "/v1/submissions", answers, inApp(answers, nobody)},
+			{"POST", "/v1/citizens/bulk", "/v1/citizens/bulk", many, inApp(many, nobody)},
+			{"GET", "/v1/citizens/" + idA + "/history", "/v1/citizens/" + unknownID + "/history", nil, nil},
+			{"GET", query("/v1/permissions/explain", "applicationId", a.id, "externalRef", "shared"), query("/v1/permissions/explain", "applicationId", nobody, "externalRef", "shared"), nil, nil},
+			{"GET", query("/v1/preferences", "applicationId", a.id, "externalRef", "shared"), query("/v1/preferences", "applicationId", nobody, "externalRef", "shared"), nil, nil},
+			{"GET", query("/v1/permissions/effective", "applicationId", a.id), query("/v1/permissions/effective", "applicationId", nobody), nil, nil},
+			{"GET", query("/v1/submissions", "applicationId", a.id), query("/v1/submissions", "applicationId", nobody), nil, nil},
+			{"GET", query("/v1/changes", "applicationId", a.id, "wait", "20"), query("/v1/changes", "applicationId", nobody, "wait", "20"), nil, nil},
 			{"GET", a.subscriptions(), query("/v1/subscriptions", "applicationId", nobody), nil, nil},
 			{"POST", "/v1/subscriptions", "/v1/subscriptions", hook, inApp(hook, nobody)},
 			{"GET", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},

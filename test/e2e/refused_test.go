@@ -154,6 +154,31 @@ var transactionFields = map[string][]wrong{
 	"recordedBy": free, "recordedByName": free, "delegatedAuthorityId": free, "delegatedAuthorityName": free,
 }
 
+// originFields are those that every record has besides its content.
+var originFields = func() map[string][]wrong {
+	m := map[string][]wrong{}
+	for _, name := range []string{
+		"privacyPolicyId", "privacyPolicyRef", "permissionStatementId", "permissionStatementRef", "obtainedAt", "channel", "campaign",
+		"source", "sourceSystem", "sourceSystemReference", "recordedBy", "recordedByName", "delegatedAuthorityId", "delegatedAuthorityName",
+	} {
+		m[name] = transactionFields[name]
+	}
+	return m
+}()
+
+var answerFields = map[string][]wrong{
+	"preferences": {
+		{name: "text", value: planted}, {name: "number", value: 5}, {name: "boolean", value: true}, {name: "object", value: chosen("interests", "jazz")},
+		{name: "array of null", value: []any{nil}}, {name: "array of text", value: []any{planted}}, {name: "array of an empty object", value: []any{object{}}},
+	},
+	"preferences.0.preference": required(reference),
+	"preferences.0.choices": {
+		{name: "missing", value: missing}, {name: "null", value: nil}, {name: "text", value: planted}, {name: "number", value: 5}, {name: "object", value: object{}},
+		{name: "array of null", value: []any{nil}}, {name: "array of numbers", value: []any{5}}, {name: "array of objects", value: []any{object{"reference": planted}}},
+		{name: "unknown choice", value: []any{planted}}, {name: "unprintable choice", value: []any{planted + "\x00"}},
+	},
+}
+
 var subscriptionFields = map[string][]wrong{
 	"name":          append(text(10_000), wrong{name: "null", value: nil}, wrong{name: "empty", value: ""}),
 	"url":           append(oneOf("not a url", "/relative", "//example.com/", "example.com", "https://", "https://[::1", "https://example.com:99999/", "ftp://example.com/", "file:///etc/passwd", "javascript:alert(1)"), wrong{name: "null", value: nil}),
@@ -264,7 +289,7 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 		newApplication(t, s, "", bases) // another application, with an option "any"
 
 		id := w.citizen(t, "known", arthur)
-		w.record(t, "known", change("newsletter-email", "consent", "GRANTED"))
+		recorded := w.record(t, "known", change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId")
 		subscription := w.subscribe(t, "https://receiver.example.com/", object{
 			"status": "paused", "authType": "token", "token": "a-token-of-the-receiver", "tokenLocation": "header", "tokenName": "X-Key",
 		}).text(t, "id")
@@ -272,7 +297,7 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 		snapshot := func() string {
 			var all strings.Builder
 			for _, target := range []string{
-				query("/v1/permissions/transactions", "applicationId", w.id, "limit", "100"),
+				query("/v1/permissions/transactions", "applicationId", w.id, "limit", "100"), query("/v1/submissions", "applicationId", w.id),
 				w.subscriptions("limit", "100"), "/v1/subscriptions/" + subscription,
 				"/v1/citizens/" + id, w.permissionsOf("known"), w.citizenByRef("never"),
 			} {
@@ -285,9 +310,23 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 			return all.String()
 		}
 
-		all := func(more map[string][]wrong, fields map[string][]wrong) map[string][]wrong {
-			m := maps.Clone(fields)
-			maps.Copy(m, more)
+		all := func(more map[string][]wrong, fields ...map[string][]wrong) map[string][]wrong {
+			m := maps.Clone(more)
+			for _, f := range fields {
+				for name, values := range f {
+					if m[name] == nil {
+						m[name] = values
+					}
+				}
+			}
+			return m
+		}
+		// ofFirst are the fields of the first citizen of a bulk.
+		ofFirst := func(fields map[string][]wrong) map[string][]wrong {
+			m := map[string][]wrong{}
+			for name, values := range fields {
+				m["citizens.0."+name] = values
+			}
 			return m
 		}
 		create := map[string][]wrong{"applicationId": applicationID, "externalRef": required(text(100))}
@@ -306,6 +345,23 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 				"citizenId":  {{name: "unknown", value: neighbour(id), unlocated: true}},
 				"obtainedAt": timeOf, "changes.0.validUntil": timeOf,
 			}},
+			{"POST", "/v1/permissions/transactions/" + recorded + "/reversion", object{}, originFields},
+			{"POST", "/v1/submissions", w.answers("never", chosen("interests", "jazz")), all(map[string][]wrong{
+				"applicationId": applicationID, "externalRef": transactionFields["externalRef"], "citizenId": transactionFields["citizenId"],
+				"preferences": slices.Concat(answerFields["preferences"], []wrong{{name: "missing", value: missing}, {name: "null", value: nil}, {name: "empty array", value: []any{}}}),
+			}, answerFields, originFields)},
+			{"POST", "/v1/citizens/bulk", w.bulk([]object{{
+				"externalRef": "never", "changes": []object{change("newsletter-email", "consent", "GRANTED")}, "preferences": []object{chosen("interests", "jazz")},
+			}}), all(map[string][]wrong{
+				"applicationId": applicationID,
+				"citizens": {
+					{name: "missing", value: missing}, {name: "null", value: nil}, {name: "empty array", value: []any{}}, {name: "text", value: planted}, {name: "object", value: object{"externalRef": planted}},
+					{name: "array of null", value: []any{nil}}, {name: "array of text", value: []any{planted}}, {name: "array of an empty object", value: []any{object{}}},
+				},
+			}, originFields, ofFirst(all(map[string][]wrong{
+				"externalRef": required(text(100)), "obtainedAt": originFields["obtainedAt"],
+				"changes.0.optionId": transactionFields["changes.0.optionId"], "changes.0.state": transactionFields["changes.0.state"],
+			}, citizenFields, answerFields)))},
 			{"POST", "/v1/subscriptions", withToken, all(map[string][]wrong{
 				"applicationId": applicationID,
 				"url":           required(subscriptionFields["url"]),
@@ -323,6 +379,9 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 				{"POST", "/v1/citizens"},
 				{"PATCH", "/v1/citizens/" + id},
 				{"POST", "/v1/permissions/transactions"},
+				{"POST", "/v1/permissions/transactions/" + recorded + "/reversion"},
+				{"POST", "/v1/submissions"},
+				{"POST", "/v1/citizens/bulk"},
 				{"POST", "/v1/subscriptions"},
 				{"PUT", "/v1/subscriptions/" + subscription},
 				{"PATCH", "/v1/subscriptions/" + subscription},
@@ -352,6 +411,31 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 					[]string{"applicationId", w.id, "externalRef", "known"},
 					map[string][]string{"validStart": badTime, "validEnd": badTime, "expiry": {planted, "Latest"}, "externalRef": {long(101)}},
 					[]string{"applicationId", "externalRef"},
+				},
+				"/v1/submissions": {
+					[]string{"applicationId", w.id},
+					map[string][]string{"since": badTime, "before": badTime, "externalRef": {long(101)}, "citizenId": {planted}, "cursor": {planted}},
+					[]string{"applicationId"},
+				},
+				"/v1/preferences": {
+					[]string{"applicationId", w.id, "externalRef", "known"},
+					map[string][]string{"externalRef": {long(101)}, "citizenId": {planted}},
+					[]string{"applicationId", "externalRef"},
+				},
+				"/v1/permissions/effective": {
+					[]string{"applicationId", w.id},
+					map[string][]string{"since": badTime, "before": badTime, "externalRef": {long(101)}, "citizenId": {planted}, "cursor": {planted}},
+					[]string{"applicationId"},
+				},
+				"/v1/permissions/explain": {
+					[]string{"applicationId", w.id, "externalRef", "known"},
+					map[string][]string{"asOf": badTime, "knownAt": badTime, "optionId": {planted, long(101)}, "externalRef": {long(101)}},
+					[]string{"applicationId", "externalRef"},
+				},
+				"/v1/changes": {
+					[]string{"applicationId", w.id},
+					map[string][]string{"cursor": {planted}, "limit": {"0", "101"}, "wait": {planted, "21", "-1"}},
+					[]string{"applicationId"},
 				},
 				"/v1/citizens": {
 					[]string{"applicationId", w.id, "externalRef", "known"},
