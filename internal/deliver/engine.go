@@ -85,6 +85,7 @@ type Engine struct {
 	freed  map[laneKey]int64         // during a read: which one did when, as frees counts
 	stamps map[int64]consent.Instant // by citizen: each sentAt that the clock has not passed yet
 	last   consent.Instant           // the highest sentAt
+	setups int64                     // the store's count when the settings of the senders were read
 
 	settle  chan settling
 	running map[int64]*sender // by number of the subscription; Run's alone
@@ -153,8 +154,21 @@ func (e *Engine) Run(ctx context.Context) {
 }
 
 // reconcile starts a sender for every active subscription, hands changed settings
-// to those that run and stops the others.
+// to those that run and stops the others. Until it is done none of them begins a
+// message by what may be settings of before.
 func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
+	setups := e.store.Setups()
+	defer func() {
+		e.mu.Lock()
+		waited := e.setups != setups
+		e.setups = setups
+		e.mu.Unlock()
+		for _, s := range e.running {
+			if waited {
+				s.wake()
+			}
+		}
+	}()
 	active, err := e.store.ActiveSubscriptions(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -250,6 +264,13 @@ func (e *Engine) held() store.Hold {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.hold
+}
+
+// upToDate reports whether the senders have the settings that this process knows of.
+func (e *Engine) upToDate() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.setups == e.store.Setups()
 }
 
 // holds reports whether messages may leave under the leases, which the node stops

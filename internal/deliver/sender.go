@@ -161,6 +161,9 @@ func (s *sender) pause() time.Duration {
 // fill puts due lanes into the free slots.
 func (s *sender) fill(ctx context.Context, q *queue) {
 	q.next = time.Time{}
+	if !s.e.upToDate() {
+		return // reconcile wakes the sender
+	}
 	s.mu.Lock()
 	free, claimed := min(q.slots-q.underway, s.e.o.Concurrency-s.quick.underway-s.stored.underway, maxUnsettled-s.unsettled), s.claimed
 	s.mu.Unlock()

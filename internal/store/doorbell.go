@@ -19,6 +19,7 @@ const (
 type doorbells struct {
 	mu      sync.Mutex
 	waiting map[chan struct{}]bell
+	setups  int64         // how often bellSetup rang here
 	out     chan struct{} // wakes the relay
 	pending bell          // for the relay
 }
@@ -45,6 +46,9 @@ func (d *doorbells) ring(b bell) {
 func (d *doorbells) ringHere(b bell) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if b&bellSetup != 0 {
+		d.setups++
+	}
 	for c, wants := range d.waiting {
 		if wants&b != 0 {
 			select {
@@ -83,6 +87,14 @@ func (s *Store) LanesChanged() (c <-chan struct{}, stop func()) { return s.doorb
 // SetupChanged gives a channel that receives after the set-up may have changed,
 // here or in another process. Call stop when done.
 func (s *Store) SetupChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellSetup) }
+
+// Setups counts how often the set-up may have changed, as far as this process knows:
+// what was read of it at another count may be out of date.
+func (s *Store) Setups() int64 {
+	s.doorbells.mu.Lock()
+	defer s.doorbells.mu.Unlock()
+	return s.doorbells.setups
+}
 
 // ChangesMade gives a channel that receives after the state of a citizen may have
 // changed, here or in another process. Call stop when done.
