@@ -33,6 +33,7 @@ type Payload struct {
 	Sequence      int64        `json:"sequence"`
 	SentAt        time.Time    `json:"sentAt"`
 	Permissions   []Permission `json:"permissions"`
+	Preferences   []Preference `json:"preferences"`
 }
 
 // Permission is one entry of the effective state, in a webhook or in the answer of GET /v1/permissions.
@@ -42,6 +43,15 @@ type Permission struct {
 	Justification string     `json:"justification"`
 	State         *string    `json:"state"` // nil: the permission has ceased
 	ValidUntil    *time.Time `json:"validUntil"`
+}
+
+// Preference is one current answer, in a webhook or in the answer of GET /v1/preferences.
+type Preference struct {
+	Preference   string `json:"preference"`
+	SubmissionID string `json:"submissionId"`
+	Choices      []struct {
+		Reference string `json:"reference"`
+	} `json:"choices"`
 }
 
 // States maps each option that has a state to "justification STATE"; an option whose permission has ceased is left out.
