@@ -47,8 +47,8 @@ func listen(t testing.TB, s *harness.Store, catalogue string) *listened {
 // A person is a citizen whose messages of both kinds are counted.
 type person struct {
 	*listened
-	ref, id         string
-	heard, receipts int // messages of each kind that were expected already
+	ref, id                  string
+	heardFull, heardReceipts int // messages of each kind that were expected already
 }
 
 // told is what one message must say. The entries hold every key.
@@ -72,8 +72,8 @@ func (p *person) both(t *testing.T, want ...told) { p.hears(t, want, want) }
 // hears requires exactly these messages of each kind next, key by key.
 func (p *person) hears(t *testing.T, full, receipts []told) {
 	t.Helper()
-	p.next(t, "full state", p.listened.full, &p.heard, full)
-	p.next(t, "receipt", p.listened.receipts, &p.receipts, receipts)
+	p.next(t, "full state", p.full, &p.heardFull, full)
+	p.next(t, "receipt", p.receipts, &p.heardReceipts, receipts)
 }
 
 func (p *person) next(t *testing.T, kind string, r *harness.Receiver, heard *int, want []told) {
@@ -159,9 +159,9 @@ func (p *person) submits(t *testing.T, list []object, with ...object) *answer {
 func (p *person) had(t *testing.T, changes []object, with ...object) *answer {
 	t.Helper()
 	a := p.records(t, changes, with...)
-	p.heard, p.receipts = p.heard+1, p.receipts+1
-	p.listened.full.AwaitCount(t, p.ref, p.heard)
-	p.listened.receipts.AwaitCount(t, p.ref, p.receipts)
+	p.heardFull, p.heardReceipts = p.heardFull+1, p.heardReceipts+1
+	p.full.AwaitCount(t, p.ref, p.heardFull)
+	p.receipts.AwaitCount(t, p.ref, p.heardReceipts)
 	return a
 }
 
@@ -436,7 +436,7 @@ var causes = map[string]func(*testing.T, *person){
 		before := p.had(t, []object{granted})
 		at := time.Now()
 		p.ref += " renamed"
-		p.heard, p.receipts = 0, 0
+		p.heardFull, p.heardReceipts = 0, 0
 		p.api.do(t, "PATCH", "/v1/citizens/"+p.id, object{"externalRef": p.ref}).want(t, 200)
 		p.hears(t, []told{{permissions: []object{p.entry(before, granted)}, at: at}}, []told{{at: at}})
 	},
@@ -464,7 +464,7 @@ var causes = map[string]func(*testing.T, *person){
 			t.Errorf("the answer names other transactions: %s", a.raw)
 		}
 		list := p.api.do(t, "GET", query("/v1/submissions", "applicationId", p.world.id, "externalRef", p.ref), nil).want(t, 200)
-		made := &answer{body: object(transaction)}
+		made := &answer{body: transaction}
 		said["privacyPolicyId"] = transaction["privacyPolicyId"]
 		entries := []object{p.entry(made, contract, said), p.entry(made, granted, said)}
 		interests := p.preference(list, 0, "Interests", "jazz", "Jazz")
@@ -472,7 +472,7 @@ var causes = map[string]func(*testing.T, *person){
 		p.hears(t,
 			[]told{{permissions: entries, preferences: []object{interests}, changes: 2, at: at}},
 			[]told{{permissions: entries, at: at}, {preferences: []object{interests}, at: at}})
-		if n := len(p.listened.full.Messages(p.ref+" alone")) + len(p.listened.receipts.Messages(p.ref+" alone")); n != 0 {
+		if n := len(p.full.Messages(p.ref+" alone")) + len(p.receipts.Messages(p.ref+" alone")); n != 0 {
 			t.Errorf("%d messages about one of whom nothing is known", n)
 		}
 	},
@@ -511,19 +511,19 @@ func TestEveryCause(t *testing.T) {
 func (p *person) nothingElse(t *testing.T) {
 	t.Helper()
 	if strings.HasPrefix(p.ref, "erasure") {
-		p.listened.full.Quiet(t, p.ref, settled)
-		p.listened.receipts.Quiet(t, p.ref, 0)
+		p.full.Quiet(t, p.ref, settled)
+		p.receipts.Quiet(t, p.ref, 0)
 		return
 	}
 	marker := change("marker", "consent", "GRANTED")
 	a := p.records(t, []object{marker})
-	full := p.listened.full.AwaitCount(t, p.ref, p.heard+1)
-	if last := full[len(full)-1]; len(full) != p.heard+1 || raw(t, last)["coalesced"] != float64(1) || harness.States(last.Permissions)["marker"] == "" {
+	full := p.full.AwaitCount(t, p.ref, p.heardFull+1)
+	if last := full[len(full)-1]; len(full) != p.heardFull+1 || raw(t, last)["coalesced"] != float64(1) || harness.States(last.Permissions)["marker"] == "" {
 		t.Errorf("the full state was told once more than it should: %d messages, the last %s", len(full), last.Raw)
 	}
-	p.next(t, "receipt", p.listened.receipts, &p.receipts, []told{{permissions: []object{p.entry(a, marker)}, at: instantOf(t, a)}})
-	if n := len(p.listened.receipts.Messages(p.ref)); n != p.receipts {
-		t.Errorf("%d receipts, want %d", n, p.receipts)
+	p.next(t, "receipt", p.receipts, &p.heardReceipts, []told{{permissions: []object{p.entry(a, marker)}, at: instantOf(t, a)}})
+	if n := len(p.receipts.Messages(p.ref)); n != p.heardReceipts {
+		t.Errorf("%d receipts, want %d", n, p.heardReceipts)
 	}
 }
 

@@ -168,14 +168,26 @@ var originFields = func() map[string][]wrong {
 
 var answerFields = map[string][]wrong{
 	"preferences": {
-		{name: "text", value: planted}, {name: "number", value: 5}, {name: "boolean", value: true}, {name: "object", value: chosen("interests", "jazz")},
-		{name: "array of null", value: []any{nil}}, {name: "array of text", value: []any{planted}}, {name: "array of an empty object", value: []any{object{}}},
+		{name: "text", value: planted},
+		{name: "number", value: 5},
+		{name: "boolean", value: true},
+		{name: "object", value: chosen("interests", "jazz")},
+		{name: "array of null", value: []any{nil}},
+		{name: "array of text", value: []any{planted}},
+		{name: "array of an empty object", value: []any{object{}}},
 	},
 	"preferences.0.preference": required(reference),
 	"preferences.0.choices": {
-		{name: "missing", value: missing}, {name: "null", value: nil}, {name: "text", value: planted}, {name: "number", value: 5}, {name: "object", value: object{}},
-		{name: "array of null", value: []any{nil}}, {name: "array of numbers", value: []any{5}}, {name: "array of objects", value: []any{object{"reference": planted}}},
-		{name: "unknown choice", value: []any{planted}}, {name: "unprintable choice", value: []any{planted + "\x00"}},
+		{name: "missing", value: missing},
+		{name: "null", value: nil},
+		{name: "text", value: planted},
+		{name: "number", value: 5},
+		{name: "object", value: object{}},
+		{name: "array of null", value: []any{nil}},
+		{name: "array of numbers", value: []any{5}},
+		{name: "array of objects", value: []any{object{"reference": planted}}},
+		{name: "unknown choice", value: []any{planted}},
+		{name: "unprintable choice", value: []any{planted + "\x00"}},
 	},
 }
 
@@ -355,8 +367,14 @@ func TestWrongValuesAreRefusedAndChangeNothing(t *testing.T) {
 			}}), all(map[string][]wrong{
 				"applicationId": applicationID,
 				"citizens": {
-					{name: "missing", value: missing}, {name: "null", value: nil}, {name: "empty array", value: []any{}}, {name: "text", value: planted}, {name: "object", value: object{"externalRef": planted}},
-					{name: "array of null", value: []any{nil}}, {name: "array of text", value: []any{planted}}, {name: "array of an empty object", value: []any{object{}}},
+					{name: "missing", value: missing},
+					{name: "null", value: nil},
+					{name: "empty array", value: []any{}},
+					{name: "text", value: planted},
+					{name: "object", value: object{"externalRef": planted}},
+					{name: "array of null", value: []any{nil}},
+					{name: "array of text", value: []any{planted}},
+					{name: "array of an empty object", value: []any{object{}}},
 				},
 			}, originFields, ofFirst(all(map[string][]wrong{
 				"externalRef": required(text(100)), "obtainedAt": originFields["obtainedAt"],

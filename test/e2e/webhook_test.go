@@ -319,6 +319,14 @@ func TestWebhookAuthentication(t *testing.T) {
 			sent("another-token")
 			w.api.do(t, "PATCH", target, object{"authType": "none", "token": nil}).want(t, 200, 204)
 			sent("")
+			// The very next message leaves by the new settings.
+			for i := range 25 {
+				key := fmt.Sprint("key-of-round-", i)
+				w.api.do(t, "PATCH", target, object{"authType": "token", "token": key}).want(t, 200, 204)
+				sent(key)
+			}
+			w.api.do(t, "PATCH", target, object{"authType": "none", "token": nil}).want(t, 200, 204)
+			sent("")
 			// Nothing is left to go back to.
 			w.api.do(t, "PATCH", target, object{"authType": "token"})
 			sent("")
