@@ -86,6 +86,12 @@ func TestCalls(t *testing.T) {
 			wantCitizen,
 		},
 		{
+			"export the evidence", `{"records": []}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.EvidenceOf(ctx, "ctz/1") },
+			seen{Call: "GET /v1/citizens/ctz%2F1/evidence"},
+			json.RawMessage(`{"records": []}`),
+		},
+		{
 			"read the set-up", `{"application": {"name": "NW"}}`,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.Configuration(ctx, "nw") },
 			seen{Call: "GET /v1/configuration?applicationId=nw"},

@@ -3,6 +3,7 @@ package client
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"iter"
 	"net/http"
 	"time"
@@ -191,4 +192,12 @@ func (c *Client) AllHistory(ctx context.Context, citizenID string) iter.Seq2[His
 		part, err := c.History(ctx, HistoryQuery{citizenID, p.Limit, p.Cursor})
 		return part.History, part.NextCursor, err
 	})
+}
+
+// EvidenceOf exports the evidence of a citizen's permissions, as a JSON document in the
+// shape of the consent records of ISO/IEC TS 27560:2023.
+func (c *Client) EvidenceOf(ctx context.Context, citizenID string) (json.RawMessage, error) {
+	var out json.RawMessage
+	err := c.do(ctx, call{method: http.MethodGet, path: citizenPath(citizenID) + "/evidence", out: &out})
+	return out, err
 }

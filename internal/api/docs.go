@@ -114,7 +114,7 @@ func (s *server) documentBody(id string, request documented) *huma.RequestBody {
 	if example := operations[id].request; example != "" {
 		media.Example = json.RawMessage(example)
 	}
-	body := &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: media}}
+	body := &huma.RequestBody{Required: !operations[id].bare, Content: map[string]*huma.MediaType{jsonType: media}}
 	if id == "createAccessToken" {
 		body.Content[formType] = media
 	}

@@ -73,6 +73,7 @@ type prose struct {
 	errors                    []int // besides those that every operation has
 	once                      bool  // takes an Idempotency-Key
 	bulk                      bool  // takes a body of the size of a request in bulk
+	bare                      bool  // may come without a body
 	yaml                      bool  // its document can be YAML
 	request, answer           string
 }
@@ -144,7 +145,7 @@ var operations = withKinds(map[string]prose{
 		errors:      []int{http.StatusNotFound},
 	},
 	"revertTransaction": {
-		once: true, tag: tagPermissions, summary: "Revert a transaction",
+		once: true, bare: true, tag: tagPermissions, summary: "Revert a transaction",
 		description: "Undoes a transaction by a new one that names it; both stay in the history. What the undone one had displaced applies again, and where nothing does the entry ceases. " +
 			"The answer's `changes` are those that were undone, each with what applies now. A reversion cannot be reverted, nor can a transaction twice: that is a conflict.",
 		errors:  []int{http.StatusNotFound, http.StatusConflict},

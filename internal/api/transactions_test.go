@@ -243,3 +243,16 @@ func TestBothNamesOfACitizenMustAgree(t *testing.T) {
 	w.refused(http.StatusUnprocessableEntity, "POST", "/v1/permissions/transactions", both("CUST-2"), "body.externalRef")
 	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/permissions?applicationId=northwind&externalRef=CUST-2&citizenId="+one, nil, "query.externalRef")
 }
+
+// A reversion has nothing to say but what it undoes.
+func TestReversionNeedsNoBody(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	id := w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", grant).json["transactionId"].(string)
+	at := "/v1/permissions/transactions/" + id + "/reversion"
+	if a := w.ok(http.StatusOK, "POST", at, nil); a.json["reverts"] != id {
+		t.Error(a.text)
+	}
+	w.refused(http.StatusConflict, "POST", at, nil)
+	w.refused(http.StatusBadRequest, "POST", "/v1/permissions/transactions", nil)
+}

@@ -69,6 +69,9 @@ func (*body[T]) schema(r huma.Registry) *huma.Schema {
 func (b *body[T]) Resolve(hc huma.Context) []error {
 	content := hc.Operation().RequestBody.Content
 	data, err := readBody(hc, content)
+	if errors.Is(err, errNoBody) && !hc.Operation().RequestBody.Required {
+		data, err = []byte("{}"), nil
+	}
 	if err != nil {
 		return []error{err}
 	}
@@ -131,7 +134,7 @@ func readBody(hc huma.Context, content map[string]*huma.MediaType) ([]byte, erro
 	_ = hc.SetReadDeadline(time.Time{}) // it is all there; what timely set would end the call while it is answered
 	switch {
 	case len(data) == 0:
-		return nil, consent.Errorf(consent.Malformed, "The request needs a body.")
+		return nil, errNoBody
 	case mediaType == yamlType:
 		return readYAML(data)
 	case mediaType != formType:
@@ -150,6 +153,8 @@ func readBody(hc huma.Context, content map[string]*huma.MediaType) ([]byte, erro
 	}
 	return data, nil
 }
+
+var errNoBody = consent.Errorf(consent.Malformed, "The request needs a body.")
 
 func mediaTypes(content map[string]*huma.MediaType) []string {
 	names := []string{}

@@ -3,7 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -64,24 +63,28 @@ func (s *Store) CreateAccessToken(ctx context.Context, hash []byte, credential c
 	})
 }
 
-const credentialColumns = `c.id, c.kind, c.name, c.scopes, c.expires_at`
+// A credential has one row for each of its applications.
+const (
+	credentialColumns = `c.id, c.kind, c.name, c.scopes, c.expires_at, a.application`
+	credentialTables  = `credential c LEFT JOIN credential_application a ON a.credential = c.id`
+)
 
 // CredentialByID finds a client by id together with the SHA-256 of its secret.
 func (s *Store) CredentialByID(ctx context.Context, id consent.ID) (Credential, []byte, error) {
 	var hash []byte
-	c, err := s.credential(ctx, &hash, `SELECT `+credentialColumns+`, c.hash FROM credential c WHERE c.id = $1 AND c.revoked_at IS NULL AND c.kind = 'client'`, id[:])
+	c, err := s.credential(ctx, &hash, `SELECT `+credentialColumns+`, c.hash FROM `+credentialTables+` WHERE c.id = $1 AND c.revoked_at IS NULL AND c.kind = 'client'`, id[:])
 	return c, hash, err
 }
 
 // CredentialByKey finds an API key by the SHA-256 of it.
 func (s *Store) CredentialByKey(ctx context.Context, hash []byte) (Credential, error) {
-	return s.credential(ctx, &hash, `SELECT `+credentialColumns+`, c.hash FROM credential c WHERE c.hash = $1 AND c.revoked_at IS NULL AND c.kind = 'apikey'`, hash)
+	return s.credential(ctx, &hash, `SELECT `+credentialColumns+`, c.hash FROM `+credentialTables+` WHERE c.hash = $1 AND c.revoked_at IS NULL AND c.kind = 'apikey'`, hash)
 }
 
 // CredentialByToken finds the client of an access token by the token's SHA-256.
 func (s *Store) CredentialByToken(ctx context.Context, hash []byte) (Credential, error) {
-	return s.credential(ctx, &hash, `SELECT c.id, c.kind, c.name, c.scopes, t.expires_at, t.hash FROM access_token t JOIN credential c ON c.id = t.credential
-		WHERE t.hash = $1 AND c.revoked_at IS NULL`, hash)
+	return s.credential(ctx, &hash, `SELECT c.id, c.kind, c.name, c.scopes, t.expires_at, a.application, t.hash
+		FROM access_token t JOIN credential c ON c.id = t.credential LEFT JOIN credential_application a ON a.credential = c.id WHERE t.hash = $1 AND c.revoked_at IS NULL`, hash)
 }
 
 // errNoCredential is the one answer to whoever is not known.
@@ -89,25 +92,26 @@ var errNoCredential = consent.Errorf(consent.Unauthenticated, "The credential is
 
 func (s *Store) credential(ctx context.Context, hash *[]byte, query string, arg []byte) (Credential, error) {
 	var c Credential
-	var id []byte
 	var scopes string
-	var expires sql.NullInt64
-	err := s.fixed.QueryRowContext(ctx, query, arg).Scan(&id, &c.Kind, &c.Name, &scopes, &expires, hash)
-	if errors.Is(err, sql.ErrNoRows) {
-		return c, errNoCredential
-	}
-	if err != nil {
-		return c, s.classify(err)
-	}
-	copy(c.ID[:], id)
-	c.ExpiresAt = consent.Instant(expires.Int64)
-	if c.ExpiresAt != 0 && c.ExpiresAt <= now() {
+	known, err := collect(ctx, s.fixed, func(r *sql.Rows) (struct{}, error) {
+		var id []byte
+		var expires, application sql.NullInt64
+		err := r.Scan(&id, &c.Kind, &c.Name, &scopes, &expires, &application, hash)
+		copy(c.ID[:], id)
+		c.ExpiresAt = consent.Instant(expires.Int64)
+		if application.Valid {
+			c.Applications = append(c.Applications, application.Int64)
+		}
+		return struct{}{}, err
+	}, query+` ORDER BY a.application`, arg)
+	switch {
+	case err != nil:
+		return Credential{}, s.classify(err)
+	case len(known) == 0, c.ExpiresAt != 0 && c.ExpiresAt <= now():
 		return Credential{}, errNoCredential
 	}
 	for _, scope := range strings.Fields(scopes) {
 		c.Scopes = append(c.Scopes, consent.Scope(scope))
 	}
-	c.Applications, err = collect(ctx, s.fixed, func(r *sql.Rows) (a int64, err error) { return a, r.Scan(&a) },
-		`SELECT application FROM credential_application WHERE credential = $1 ORDER BY application`, id)
-	return c, s.classify(err)
+	return c, nil
 }

@@ -18,8 +18,8 @@ const groupSize = 150
 // shards is into how many parts the product divides the citizens for delivery.
 const shards = 16
 
-// bareRows writes the rows of changes without HTTP, JSON or rules: a ledger row, the citizen's state and the note to
-// deliver, with the bytes of real ones, in grouped commits, on a copy of the store.
+// bareRows writes the rows of changes without HTTP, JSON or rules: a ledger row, the citizen's state, the change and the note
+// to deliver, with the bytes of real ones, in grouped commits, on a copy of the store.
 type bareRows struct {
 	kind    string
 	db      *sql.DB
@@ -36,6 +36,7 @@ type bareRows struct {
 type sample struct {
 	kind, body, changedBy string
 	sealed, projection    []byte
+	news                  []byte // what changed, sealed
 	nextChange            sql.NullInt64
 }
 
@@ -69,9 +70,10 @@ func newBareRows(ctx context.Context, s *store) (_ *bareRows, err error) {
 		return nil, err
 	}
 	if w.samples, err = collect(ctx, w.conn, func(r *sql.Rows) (v sample, err error) {
-		return v, r.Scan(&v.kind, &v.body, &v.sealed, &v.projection, &v.changedBy, &v.nextChange)
-	}, `SELECT l.kind, l.body, l.sealed, s.projection, s.changed_by, s.next_change_at
-		FROM lane n JOIN citizen_state s ON s.citizen = n.citizen JOIN ledger l ON l.citizen = s.citizen AND l.seq = s.seq LIMIT 1000`); err != nil {
+		return v, r.Scan(&v.kind, &v.body, &v.sealed, &v.projection, &v.changedBy, &v.nextChange, &v.news)
+	}, `SELECT l.kind, l.body, l.sealed, s.projection, s.changed_by, s.next_change_at, h.body
+		FROM (SELECT citizen, version, body FROM change ORDER BY id DESC LIMIT 1000) h
+		JOIN citizen_state s ON s.citizen = h.citizen AND s.version = h.version JOIN ledger l ON l.citizen = s.citizen AND l.seq = s.seq`); err != nil {
 		return nil, err
 	}
 	if len(w.samples) == 0 || len(w.citizens) < groupSize {
@@ -118,12 +120,13 @@ func (w *bareRows) close() error {
 const onSameLane = ` ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version,
 	changes = lane.changes + 1, attempts = 0, due_at = excluded.due_at`
 
-// statements write ledger, states and lanes: one change each on SQLite, all of a group on PostgreSQL.
+// statements write ledger, states, lanes and changes: one change each on SQLite, all of a group on PostgreSQL.
 var statements = map[string][]string{
 	sqlite: {
 		`INSERT INTO ledger (citizen, seq, application, id, recorded_at, kind, body, sealed, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		`UPDATE citizen_state SET seq = $2, hash = $3, recorded_at = $4, version = version + 1, changed_by = $5, projection = $6, next_change_at = $7 WHERE citizen = $1`,
 		`INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at) VALUES ($1, $2, $3, $4, 1, $5, 0, $5)` + onSameLane,
+		`INSERT INTO change (citizen, application, version, changed_at, previous, event, changed_by, body) VALUES ($1, $2, $3, $4, 0, 'citizen.changed', $5, $6)`,
 	},
 	postgres: {
 		`INSERT INTO ledger (citizen, seq, application, id, recorded_at, kind, body, sealed, hash)
@@ -135,6 +138,9 @@ var statements = map[string][]string{
 		`INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
 			SELECT subscription, citizen, shard, version, 1, due_at, 0, due_at
 			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) n (subscription, citizen, shard, version, due_at)` + onSameLane,
+		`INSERT INTO change (position, citizen, application, version, changed_at, previous, event, changed_by, body)
+			SELECT 0, n.citizen, n.application, n.version, n.changed_at, 0, 'citizen.changed', n.changed_by, n.body
+			FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::bytea[]) n (citizen, application, version, changed_at, changed_by, body)`,
 	},
 }
 
@@ -196,6 +202,7 @@ func (w *bareRows) writeEach(ctx context.Context, group []bareChange) error {
 			{c.citizen, w.seq, w.application, c.id[:], now, c.kind, c.body, c.sealed, c.hash},
 			{c.citizen, w.seq, c.hash, now, c.changedBy, c.projection, c.nextChange},
 			{w.subscription, c.citizen, c.citizen % shards, w.seq, now},
+			{c.citizen, w.application, w.seq, now, c.changedBy, c.news},
 		} {
 			if _, err := w.stmts[st].ExecContext(ctx, args...); err != nil {
 				return err
@@ -211,6 +218,7 @@ func (w *bareRows) writeArrays(ctx context.Context, group []bareChange) error {
 		citizens, seqs, applications, at = make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 		subscriptions, lanes             = make([]int64, n), make([]int64, n)
 		ids, sealed, hashes, projections = make([][]byte, n), make([][]byte, n), make([][]byte, n), make([][]byte, n)
+		news                             = make([][]byte, n)
 		kinds, bodies, by                = make([]string, n), make([]string, n), make([]string, n)
 		next                             = make([]*int64, n)
 		now                              = time.Now().UnixMicro()
@@ -221,7 +229,7 @@ func (w *bareRows) writeArrays(ctx context.Context, group []bareChange) error {
 		citizens[i], seqs[i], applications[i], at[i] = c.citizen, w.seq, w.application, now
 		subscriptions[i], lanes[i] = w.subscription, c.citizen%shards
 		ids[i], sealed[i], hashes[i], projections[i] = c.id[:], c.sealed, c.hash, c.projection
-		kinds[i], bodies[i], by[i] = c.kind, c.body, c.changedBy
+		kinds[i], bodies[i], by[i], news[i] = c.kind, c.body, c.changedBy, c.news
 		if c.nextChange.Valid {
 			next[i] = &c.nextChange.Int64
 		}
@@ -230,6 +238,7 @@ func (w *bareRows) writeArrays(ctx context.Context, group []bareChange) error {
 		{citizens, seqs, applications, ids, at, kinds, bodies, sealed, hashes},
 		{citizens, seqs, hashes, at, by, projections, next},
 		{subscriptions, citizens, lanes, seqs, at},
+		{citizens, applications, seqs, at, by, news},
 	} {
 		if _, err := w.stmts[st].ExecContext(ctx, args...); err != nil {
 			return err
