@@ -45,6 +45,11 @@ func main() {
 	// net/http writes what an endpoint sends between two answers to the standard
 	// logger. It is a stranger's text and has no place in our log.
 	log.SetOutput(io.Discard)
+	// What lives long is small, and what a request needs is soon garbage: to collect it
+	// less often costs some tens of megabytes under load and nothing at rest.
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(400)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), streams{os.Stdout, os.Stderr}))

@@ -5,8 +5,11 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strconv"
+	"sync"
+	"sync/atomic"
 
 	"github.com/go-json-experiment/json"
 
@@ -198,6 +201,14 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 	for _, c := range created {
 		fresh[c] = c.seq == 0 && c.version == 0
 	}
+	if err := eachAtOnce(rows, func(c *citizenRow) error {
+		if c.deletedAt != 0 {
+			return nil
+		}
+		return c.open(s.keys)
+	}); err != nil {
+		return err
+	}
 	for i, w := range writes {
 		c, err := pick(w, refs[i], foundRef, foundID)
 		if err == nil {
@@ -213,10 +224,10 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 	}
 	rows = slices.DeleteFunc(rows, func(c *citizenRow) bool { return !c.touched })
 	slices.SortFunc(rows, func(a, b *citizenRow) int { return int(a.id - b.id) })
+	if err := eachAtOnce(rows, (*citizenRow).seal); err != nil {
+		return err
+	}
 	for _, c := range rows {
-		if err := c.seal(); err != nil {
-			return err
-		}
 		if c.news() > 0 {
 			t.rings |= bellLanes
 		}
@@ -225,6 +236,23 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 		}
 	}
 	return s.dialect.flush(ctx, t, rows)
+}
+
+// eachAtOnce does something that needs no database for each citizen of a group, on as
+// many processors as there are: the writer is one, and everybody waits for it.
+func eachAtOnce(rows []*citizenRow, do func(*citizenRow) error) error {
+	var next atomic.Int64
+	errs := make([]error, min(len(rows), runtime.GOMAXPROCS(0)))
+	var all sync.WaitGroup
+	for worker := range errs {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(len(rows)) && errs[worker] == nil; i = next.Add(1) - 1 {
+				errs[worker] = do(rows[i])
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // withoutRepeated answers the writes that an earlier request has made, and those
