@@ -28,8 +28,9 @@ func openPostgres(databaseURL string) (*sql.DB, error) {
 	}
 	config.RuntimeParams["application_name"] = "opencpm"
 	db := stdlib.OpenDB(*config)
-	db.SetMaxOpenConns(24)
-	db.SetMaxIdleConns(12)
+	const most = 24
+	db.SetMaxOpenConns(most)
+	db.SetMaxIdleConns(most) // one that is closed between two bursts is dear to open again: a process there, a key derivation here
 	db.SetConnMaxIdleTime(5 * time.Minute)
 	return db, nil
 }
