@@ -74,17 +74,10 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 	}
 	policy := safehttp.Policy{AllowNets: c.AllowNets}
 	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: max(64, c.Concurrency), MaxIdlePerHost: max(16, c.Concurrency)})
-	s.core = core.New(s.store, core.Options{Outbound: policy, Log: log, Recorded: func(r core.Recorded) {
-		s.metrics.Changes.Add(float64(len(r.Transaction.Changes)))
-		if x.recorded != nil {
-			x.recorded(r)
-		}
-	}, Submitted: func(v store.Submitted) {
-		s.metrics.Changes.Add(float64(len(v.Submissions)))
-		if x.submitted != nil {
-			x.submitted(v)
-		}
-	}})
+	s.core = core.New(s.store, core.Options{
+		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted,
+		Counted: func(n int) { s.metrics.Changes.Add(float64(n)) },
+	})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)
 	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
 		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", c.Listen, errors.Unwrap(err)), s.store.Close())

@@ -57,10 +57,11 @@ func (s *Service) CreateCitizens(ctx context.Context, a Actor, r Request, applic
 		list = nil
 	}
 	evidence := o.evidence(a, snap, &faults)
-	citizens := make([]store.NewCitizen, len(list))
+	citizens, changes := make([]store.NewCitizen, len(list)), 0
 	for i, v := range list {
 		var found consent.Faults
 		citizens[i] = v.prepare(snap, evidence, &found)
+		changes += len(v.Changes) + len(v.Answers)
 		for _, f := range found {
 			faults.Add(fmt.Sprintf("citizens[%d].%s", i, f.Location), "%s", f.Message)
 		}
@@ -68,7 +69,14 @@ func (s *Service) CreateCitizens(ctx context.Context, a Actor, r Request, applic
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
-	return s.store.CreateCitizens(ctx, snap.Application, citizens, a.ID, once)
+	made, repeated, err := s.store.CreateCitizens(ctx, snap.Application, citizens, a.ID, once)
+	if err != nil {
+		return nil, err
+	}
+	if !repeated {
+		s.counted(changes)
+	}
+	return made, nil
 }
 
 func (v NewCitizen) prepare(snap *consent.Snapshot, e consent.Evidence, faults *consent.Faults) store.NewCitizen {

@@ -59,6 +59,9 @@ type Options struct {
 	Recorded func(Recorded)
 	// Submitted, where set, is told likewise of answers to preferences.
 	Submitted func(store.Submitted)
+	// Counted, where set, is told how many changes and answers were recorded, by whatever
+	// call.
+	Counted func(int)
 }
 
 // Recorded is the outcome of a transaction.
@@ -74,6 +77,7 @@ type Service struct {
 	log       *slog.Logger
 	recorded  func(Recorded)
 	submitted func(store.Submitted)
+	counted   func(int)
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -83,7 +87,7 @@ type Service struct {
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
-	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, stopping: make(chan struct{})}
+	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, stopping: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -92,6 +96,9 @@ func New(st *store.Store, o Options) *Service {
 	}
 	if s.submitted == nil {
 		s.submitted = func(store.Submitted) {}
+	}
+	if s.counted == nil {
+		s.counted = func(int) {}
 	}
 	s.snapshots.Store(&map[string]*consent.Snapshot{})
 	return s

@@ -82,6 +82,7 @@ func (s *Service) tell(out Recorded, err error) (Recorded, error) {
 		return Recorded{}, err
 	}
 	if !out.Repeated {
+		s.counted(len(out.Transaction.Changes))
 		s.recorded(out)
 	}
 	return out, nil
@@ -154,6 +155,7 @@ func (s *Service) Submit(ctx context.Context, a Actor, r Request, v Submission) 
 		return store.Submitted{}, err
 	}
 	if !out.Repeated {
+		s.counted(len(out.Submissions))
 		s.submitted(out)
 	}
 	return out, nil

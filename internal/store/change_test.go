@@ -326,12 +326,12 @@ func TestCreateCitizensTogether(t *testing.T) {
 			return all
 		}
 		once := store.Once{Credential: "c", Route: "bulk", Key: "k", Request: []byte("r")}
-		first, err := st.CreateCitizens(ctx, app, list("A", 300), "test", once)
+		first, _, err := st.CreateCitizens(ctx, app, list("A", 300), "test", once)
 		if err != nil || len(first) != 300 || first[7].ExternalRef != "A7" || first[7].TransactionID.IsZero() {
 			t.Fatalf("%d created, %v", len(first), err)
 		}
-		again, err := st.CreateCitizens(ctx, app, list("A", 300), "test", once)
-		if err != nil || !slices.Equal(first, again) {
+		again, repeated, err := st.CreateCitizens(ctx, app, list("A", 300), "test", once)
+		if err != nil || !repeated || !slices.Equal(first, again) {
 			t.Fatalf("the request repeated is answered otherwise: %v", err)
 		}
 		c, err := st.Citizen(ctx, app, ref("A299"))
@@ -350,7 +350,7 @@ func TestCreateCitizensTogether(t *testing.T) {
 				}
 			})
 		}
-		_, err = st.CreateCitizens(ctx, app, clash, "test", store.Once{})
+		_, _, err = st.CreateCitizens(ctx, app, clash, "test", store.Once{})
 		beside.Wait()
 		var places []string
 		var refused *consent.Error

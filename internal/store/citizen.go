@@ -398,9 +398,10 @@ type CreatedCitizen struct {
 
 // CreateCitizens creates citizens and records their first answers, all or nothing. A
 // reference that exists, or stands twice in the list, is a Conflict; its place in the
-// error is that in "citizens".
-func (s *Store) CreateCitizens(ctx context.Context, application int64, list []NewCitizen, actor string, once Once) ([]CreatedCitizen, error) {
-	out := make([]CreatedCitizen, len(list))
+// error is that in "citizens". repeated says that an earlier request with the same Once
+// created them.
+func (s *Store) CreateCitizens(ctx context.Context, application int64, list []NewCitizen, actor string, once Once) (out []CreatedCitizen, repeated bool, err error) {
+	out = make([]CreatedCitizen, len(list))
 	citizens, recorded, submitted := make([]consent.Citizen, len(list)), make([]Recorded, len(list)), make([]Submitted, len(list))
 	var writes []*citizenWrite
 	for i, v := range list {
@@ -418,7 +419,7 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 		writes = append(writes, steps...)
 	}
 	done := once.guardAll(writes, &out)
-	err := s.do(ctx, &write{citizens: writes, run: func(ctx context.Context, t *tx) error {
+	err = s.do(ctx, &write{citizens: writes, run: func(ctx context.Context, t *tx) error {
 		if *done {
 			return nil
 		}
@@ -427,7 +428,7 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 		}
 		return once.keep(ctx, t, out)
 	}})
-	return out, err
+	return out, *done, err
 }
 
 // ChangeCitizen changes the details of a citizen and, where change gives another
