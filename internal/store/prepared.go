@@ -29,7 +29,7 @@ func (p *prepared) stmt(ctx context.Context, query string) (*sql.Stmt, error) {
 	if st := p.stmts[query]; st != nil {
 		return st, nil
 	}
-	st, err := p.db.PrepareContext(ctx, query)
+	st, err := p.db.PrepareContext(ctx, query) //nolint:sqlclosecheck // closed with the database
 	if err == nil {
 		p.stmts[query] = st
 	}
