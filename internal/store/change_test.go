@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -124,6 +125,44 @@ func TestFeedSkipsNothing(t *testing.T) {
 			t.Fatalf("the feed ends at %v, %v; it was read to %v", end, err, at)
 		}
 	})
+}
+
+// A database that was copied to another server counts its transactions from lower
+// numbers; the feed goes on after its last place all the same.
+func TestFeedGoesOnInACopiedDatabase(t *testing.T) {
+	o := store.Options{DatabaseURL: storetest.Postgres(t), Keys: storetest.Keys(t)}
+	st, err := store.Open(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := storetest.Application(t, st, "northwind").Application
+	record(t, st, app, ref("CUST-1"), grant("newsletter-email"))
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("pgx", o.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range []string{`UPDATE change SET position = position + 1000000000`, `UPDATE citizen_state SET position = position + 1000000000`} {
+		if _, err := db.Exec(q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	st = storetest.Open(t, o)
+	before := changes(t, st, app)
+	if len(before) != 1 {
+		t.Fatalf("%d changes after the copy, want the one", len(before))
+	}
+	record(t, st, app, ref("CUST-2"), grant("newsletter-email"))
+	record(t, st, app, ref("CUST-1"), deny("newsletter-email"))
+	after, _, err := st.Changes(ctx, app, before[0].Place, 10)
+	if err != nil || len(after) != 2 || after[0].ExternalRef != "CUST-2" || after[1].ExternalRef != "CUST-1" {
+		t.Fatalf("after it come %+v, %v", after, err)
+	}
 }
 
 // The changes of one citizen are apart by their time, so that whoever applies them by
