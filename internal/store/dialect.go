@@ -20,6 +20,8 @@ type dialect interface {
 	afterMigration(ctx context.Context, db *sql.DB) error
 	// writers is how many writers a process runs.
 	writers() int
+	// prepareWriter sets up the connection of a writer; empty for nothing.
+	prepareWriter() string
 	// begin is the statement that opens a write transaction.
 	begin() string
 	// snapshot is the isolation under which a reader sees one instant of the data.

@@ -70,6 +70,7 @@ func lockDir(dir string) (*os.File, error) {
 func (sqlite) name() string                 { return "sqlite" }
 func (sqlite) goose() goose.Dialect         { return goose.DialectSQLite3 }
 func (sqlite) writers() int                 { return 1 }
+func (sqlite) prepareWriter() string        { return "" }
 func (sqlite) begin() string                { return "BEGIN IMMEDIATE" }
 func (sqlite) snapshot() sql.IsolationLevel { return sql.LevelDefault }
 

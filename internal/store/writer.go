@@ -126,7 +126,7 @@ func (s *Store) runWriter(ctx context.Context) {
 		}
 		if conn == nil {
 			var err error
-			if conn, err = s.write.Conn(context.Background()); err != nil {
+			if conn, err = s.writer(); err != nil {
 				answer(group, s.classify(err))
 				conn = nil
 				continue
@@ -142,6 +142,18 @@ func (s *Store) runWriter(ctx context.Context) {
 			conn = nil
 		}
 	}
+}
+
+// writer opens the connection of a writer.
+func (s *Store) writer() (*sql.Conn, error) {
+	conn, err := s.write.Conn(context.Background())
+	if err != nil || s.dialect.prepareWriter() == "" {
+		return conn, err
+	}
+	if _, err := conn.ExecContext(context.Background(), s.dialect.prepareWriter()); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
 }
 
 func closeWriter(conn *sql.Conn, stmts map[string]*sql.Stmt) {
