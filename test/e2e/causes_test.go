@@ -527,11 +527,12 @@ func (p *person) nothingElse(t *testing.T) {
 	}
 }
 
-// feed reads the feed of changes from a cursor on to its end.
+// feed reads the feed of changes from a cursor on to its end. On PostgreSQL a change is told once no transaction is
+// running that began before it, be it another test's: the end is where nothing comes for a while.
 func (w *world) feed(t testing.TB, cursor string, limit int) (changes []object, end string) {
 	t.Helper()
 	for {
-		pairs := []string{"applicationId", w.id, "limit", fmt.Sprint(limit)}
+		pairs := []string{"applicationId", w.id, "limit", fmt.Sprint(limit), "wait", "2"}
 		if cursor != "" {
 			pairs = append(pairs, "cursor", cursor)
 		}
