@@ -172,7 +172,7 @@ var operations = withKinds(map[string]prose{
 	"listChanges": {
 		tag: tagHistory, summary: "Read the feed of changes",
 		description: "The changes that the webhooks tell, to be pulled: each with what changed, in the order in which they were made. Keep `nextCursor` and give it to the next call; it never skips a change. " +
-			"With `wait` the call returns as soon as there is one. Of a citizen who has been erased only `citizen.deleted` is left.",
+			"With `wait` the call returns as soon as there is one. On PostgreSQL a change is told once no transaction is running that began before it. Of a citizen who has been erased only `citizen.deleted` is left.",
 		errors: []int{http.StatusNotFound},
 	},
 	"getHistory": {
