@@ -209,7 +209,7 @@ func (s *Service) Changes(ctx context.Context, a Actor, q ChangesQuery) ([]store
 	for {
 		list, end, err := s.store.Changes(ctx, snap.Application, q.After, q.Limit)
 		if err == nil && len(list) == 0 && end != q.After {
-			q.After = end // past changes of erased citizens: an empty answer means the end
+			q.After = end // past changes of erased citizens, which nobody can read: there may be more behind them
 			continue
 		}
 		if err != nil || len(list) > 0 || q.Wait == 0 {
