@@ -97,17 +97,24 @@ func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Respons
 		}
 	}
 	e.arrivals = append(e.arrivals, a)
-	n := len(e.arrivals)
+	n, answer := len(e.arrivals), e.answer
 	e.mu.Unlock()
 	time.Sleep(e.takes)
 	status, err := http.StatusOK, error(nil)
-	if e.answer != nil {
-		status, err = e.answer(n, a)
+	if answer != nil {
+		status, err = answer(n, a)
 	}
 	e.mu.Lock()
 	e.inFlight[lane]--
 	e.mu.Unlock()
 	return safehttp.Response{Status: status}, err
+}
+
+// behave changes what the endpoint does from now on.
+func (e *endpoint) behave(answer func(n int, a arrival) (int, error)) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.answer = answer
 }
 
 func (e *endpoint) seen(t *testing.T) []arrival {
@@ -388,7 +395,7 @@ func TestPausing(t *testing.T) {
 		if got := at.seen(t); len(got) != before {
 			t.Fatalf("%d messages left while paused", len(got)-before)
 		}
-		at.answer = nil
+		at.behave(nil)
 		w.change(id, func(v *consent.Subscription) { v.Status = consent.Active })
 		time.Sleep(5 * time.Second)
 		got := at.seen(t)[before:]
@@ -406,7 +413,7 @@ func TestSettingsAreReadAtSending(t *testing.T) {
 		id := w.subscribe(func(v *consent.Subscription) { v.AuthType, v.Secrets.Token = consent.AuthToken, "old" })
 		w.record("CUST-1", consent.Granted)
 		time.Sleep(time.Minute)
-		at.answer = nil
+		at.behave(nil)
 		w.change(id, func(v *consent.Subscription) { v.URL, v.Secrets.Token = "https://new.example/", "new" })
 		time.Sleep(2 * time.Hour)
 		got := at.seen(t)

@@ -192,7 +192,7 @@ func TestPausedReceipts(t *testing.T) {
 			t.Fatalf("%d changes are said to be missed, %v", paused.Missed, err)
 		}
 		before := len(at.seen(t))
-		at.answer = nil
+		at.behave(nil)
 		time.Sleep(3 * time.Hour)
 		w.change(id, func(v *consent.Subscription) { v.Status = consent.Active })
 		w.record("CUST-1", consent.Denied)
@@ -220,7 +220,7 @@ func TestErasureEndsReceipts(t *testing.T) {
 			t.Fatal(err)
 		}
 		before := len(at.seen(t))
-		at.answer = nil
+		at.behave(nil)
 		time.Sleep(3 * time.Hour)
 		got := at.seen(t)[before:]
 		if len(got) != 1 || got[0].body.EventType != "citizen.deleted" || got[0].body.ExternalRef != "CUST-1" || got[0].body.Permissions == nil || len(got[0].body.Permissions) != 0 {
