@@ -304,13 +304,7 @@ func TestRetrySchedule(t *testing.T) {
 // A retry after an outage carries the state of now, under a new id; what was
 // withdrawn meanwhile never comes back.
 func TestNeverStale(t *testing.T) {
-	down := true
-	at := &endpoint{answer: func(int, arrival) (int, error) {
-		if down {
-			return 503, nil
-		}
-		return 200, nil
-	}}
+	at := &endpoint{answer: fail}
 	inBubble(t, at, func(t *testing.T, w *world) {
 		w.subscribe(nil)
 		w.record("CUST-1", consent.Granted)
@@ -322,7 +316,7 @@ func TestNeverStale(t *testing.T) {
 			t.Fatalf("%d and then %d attempts: a new change has quick attempts of its own, at once", len(first), len(got))
 		}
 		time.Sleep(20 * time.Minute)
-		down = false
+		at.behave(nil)
 		time.Sleep(2 * time.Hour)
 		got := at.seen(t)
 		last := got[len(got)-1]
