@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"maps"
+	"slices"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -26,6 +28,27 @@ type subscriptionChange struct {
 	RefreshURL    optional[string]                     `json:"refreshUrl,omitempty" minLength:"1" maxLength:"2048"`
 	ClientID      optional[string]                     `json:"clientId,omitempty" maxLength:"500"`
 	ClientSecret  optional[string]                     `json:"clientSecret,omitempty" maxLength:"8192" writeOnly:"true"`
+	TokenURL      optional[string]                     `json:"tokenUrl,omitempty" minLength:"1" maxLength:"2048"`
+	Scope         optional[string]                     `json:"scope,omitempty" maxLength:"1000"`
+
+	RetryPolicy          optional[consent.RetryPolicy]   `json:"retryPolicy,omitempty" minLength:"1" maxLength:"50"`
+	Format               optional[consent.MessageFormat] `json:"format,omitempty" minLength:"1" maxLength:"50"`
+	MessagePerChange     optional[bool]                  `json:"messagePerChange,omitempty"`
+	StrictOrder          optional[bool]                  `json:"strictOrder,omitempty"`
+	OnlyOnStateChange    optional[bool]                  `json:"onlyOnStateChange,omitempty"`
+	IgnoreClients        optional[[]string]              `json:"ignoreClients,omitempty" maxItems:"50"`
+	Filter               optional[subscriptionFilter]    `json:"filter,omitempty"`
+	IncludeCitizenToken  optional[bool]                  `json:"includeCitizenToken,omitempty"`
+	CitizenTokenValidity optional[string]                `json:"citizenTokenValidity,omitempty" minLength:"1" maxLength:"50"`
+	TimeoutSeconds       optional[int64]                 `json:"timeoutSeconds,omitempty" minimum:"1" maximum:"30"`
+	Headers              optional[map[string]string]     `json:"headers,omitempty" writeOnly:"true"`
+}
+
+// subscriptionFilter names what a subscription is about.
+type subscriptionFilter struct {
+	Options     []string `json:"options" required:"false" nullable:"false" maxItems:"500"`
+	Channels    []string `json:"channels" required:"false" nullable:"false" maxItems:"500"`
+	Preferences []string `json:"preferences" required:"false" nullable:"false" maxItems:"500"`
 }
 
 // newSubscription is a subscription to be created.
@@ -61,6 +84,21 @@ func (c *subscriptionChange) apply(v *consent.Subscription) {
 	c.RefreshURL.set(&v.RefreshURL)
 	c.ClientID.set(&v.ClientID)
 	c.ClientSecret.set(&v.Secrets.ClientSecret)
+	c.TokenURL.set(&v.TokenURL)
+	c.Scope.set(&v.Scope)
+	c.RetryPolicy.set(&v.RetryPolicy)
+	c.Format.set(&v.Format)
+	c.MessagePerChange.set(&v.MessagePerChange)
+	c.StrictOrder.set(&v.StrictOrder)
+	c.OnlyOnStateChange.set(&v.OnlyOnStateChange)
+	c.IgnoreClients.set(&v.IgnoreClients)
+	if c.Filter.given {
+		v.Filter = consent.Filter(c.Filter.value)
+	}
+	c.IncludeCitizenToken.set(&v.IncludeCitizenToken)
+	c.CitizenTokenValidity.set(&v.CitizenTokenValidity)
+	c.TimeoutSeconds.set(&v.TimeoutSeconds)
+	c.Headers.set(&v.Secrets.Headers)
 }
 
 // subscription is the read form.
@@ -79,22 +117,96 @@ type subscription struct {
 	RefreshURL        consent.Text               `json:"refreshUrl"`
 	ClientID          consent.Text               `json:"clientId"`
 	ClientSecretLast4 consent.Text               `json:"clientSecretLast4"`
-	CreatedAt         consent.Timestamp          `json:"createdAt"`
-	UpdatedAt         consent.Timestamp          `json:"updatedAt"`
-	PausedAt          consent.Timestamp          `json:"pausedAt"`
-	MissedChanges     *int64                     `json:"missedChanges"`
+	TokenURL          consent.Text               `json:"tokenUrl"`
+	Scope             consent.Text               `json:"scope"`
+
+	RetryPolicy          consent.RetryPolicy   `json:"retryPolicy"`
+	Format               consent.MessageFormat `json:"format"`
+	MessagePerChange     bool                  `json:"messagePerChange"`
+	StrictOrder          bool                  `json:"strictOrder"`
+	OnlyOnStateChange    bool                  `json:"onlyOnStateChange"`
+	IgnoreClients        []string              `json:"ignoreClients" nullable:"false"`
+	Filter               subscriptionFilter    `json:"filter"`
+	IncludeCitizenToken  bool                  `json:"includeCitizenToken"`
+	CitizenTokenValidity string                `json:"citizenTokenValidity"`
+	TimeoutSeconds       *int64                `json:"timeoutSeconds"`
+	HeaderNames          []string              `json:"headerNames" nullable:"false"`
+
+	CreatedAt     consent.Timestamp `json:"createdAt"`
+	UpdatedAt     consent.Timestamp `json:"updatedAt"`
+	PausedAt      consent.Timestamp `json:"pausedAt"`
+	MissedChanges *int64            `json:"missedChanges"`
+	Endpoint      endpoint          `json:"endpoint"`
 }
 
-func subscriptionOf(v consent.Subscription) subscription {
-	var missed *int64
+// endpoint is how the endpoint of a subscription has been doing.
+type endpoint struct {
+	State         string            `json:"state"`
+	FailingSince  consent.Timestamp `json:"failingSince"`
+	DownSince     consent.Timestamp `json:"downSince"`
+	NextProbeAt   consent.Timestamp `json:"nextProbeAt"`
+	WaitUntil     consent.Timestamp `json:"waitUntil"`
+	GoneAt        consent.Timestamp `json:"goneAt"`
+	LastSuccessAt consent.Timestamp `json:"lastSuccessAt"`
+	LastFailureAt consent.Timestamp `json:"lastFailureAt"`
+	LastReason    consent.Text      `json:"lastReason"`
+	Delivered     int64             `json:"delivered"`
+	Failed        int64             `json:"failed"`
+}
+
+// The states of an endpoint.
+const (
+	endpointHealthy = "healthy"
+	endpointFailing = "failing"
+	endpointDown    = "down"
+	endpointPaused  = "paused"
+)
+
+func endpointOf(v store.Registered) endpoint {
+	e := v.Endpoint
+	state := endpointHealthy
+	switch {
+	case v.Status == consent.Paused:
+		state = endpointPaused
+	case e.DownSince != 0:
+		state = endpointDown
+	case e.FailingSince != 0:
+		state = endpointFailing
+	}
+	return endpoint{
+		state, consent.Timestamp(e.FailingSince), consent.Timestamp(e.DownSince), consent.Timestamp(e.ProbeAt), consent.Timestamp(e.WaitUntil), consent.Timestamp(e.GoneAt),
+		consent.Timestamp(e.LastSuccessAt), consent.Timestamp(e.LastFailureAt), consent.Text(e.LastReason), e.Delivered, e.Failed,
+	}
+}
+
+func subscriptionOf(v store.Registered) subscription {
+	out := subscription{
+		ID: v.ID, ApplicationID: v.ApplicationID, Name: v.Name, URL: v.URL, UpdateType: v.UpdateType, Status: v.Status,
+		AuthType: v.AuthType, TokenLast4: last4(v.Secrets.Token), TokenLocation: v.TokenLocation, TokenName: consent.Text(v.TokenName),
+		RefreshTokenLast4: last4(v.Secrets.RefreshToken), RefreshURL: consent.Text(v.RefreshURL), ClientID: consent.Text(v.ClientID), ClientSecretLast4: last4(v.Secrets.ClientSecret),
+		TokenURL: consent.Text(v.TokenURL), Scope: consent.Text(v.Scope),
+		RetryPolicy: v.RetryPolicy, Format: v.Format, MessagePerChange: v.MessagePerChange, StrictOrder: v.StrictOrder,
+		OnlyOnStateChange: v.OnlyOnStateChange, IgnoreClients: orEmpty(v.IgnoreClients),
+		Filter:              subscriptionFilter{orEmpty(v.Filter.Options), orEmpty(v.Filter.Channels), orEmpty(v.Filter.Preferences)},
+		IncludeCitizenToken: v.IncludeCitizenToken, CitizenTokenValidity: v.CitizenTokenValidity, HeaderNames: slices.Sorted(maps.Keys(v.Secrets.Headers)),
+		CreatedAt: consent.Timestamp(v.CreatedAt), UpdatedAt: consent.Timestamp(v.UpdatedAt), PausedAt: consent.Timestamp(v.PausedAt),
+		Endpoint: endpointOf(v),
+	}
+	out.HeaderNames = orEmpty(out.HeaderNames)
 	if v.PausedAt != 0 {
-		missed = &v.Missed
+		out.MissedChanges = &v.Missed
 	}
-	return subscription{
-		v.ID, v.ApplicationID, v.Name, v.URL, v.UpdateType, v.Status, v.AuthType, last4(v.Secrets.Token), v.TokenLocation,
-		consent.Text(v.TokenName), last4(v.Secrets.RefreshToken), consent.Text(v.RefreshURL), consent.Text(v.ClientID), last4(v.Secrets.ClientSecret),
-		consent.Timestamp(v.CreatedAt), consent.Timestamp(v.UpdatedAt), consent.Timestamp(v.PausedAt), missed,
+	if v.TimeoutSeconds != 0 {
+		out.TimeoutSeconds = &v.TimeoutSeconds
 	}
+	return out
+}
+
+func orEmpty(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
 }
 
 // last4 gives the end of a secret that is long enough to stay one.
@@ -136,7 +248,7 @@ func (s *server) listSubscriptions(ctx context.Context, actor core.Actor, in *li
 	found, total, err := s.Core.Subscriptions(ctx, actor, in.ApplicationID, f)
 	out := subscriptionList{make([]subscription, len(found)), in.page("subscriptions", len(found), total, func() []any { return []any{found[len(found)-1].Number} })}
 	for i, v := range found {
-		out.Subscriptions[i] = subscriptionOf(v.Subscription)
+		out.Subscriptions[i] = subscriptionOf(v)
 	}
 	return out, err
 }

@@ -255,6 +255,11 @@ func (a AllowedBasis) until(from Instant) Instant {
 	if err != nil || d == nil {
 		return 0
 	}
+	return after(from, d)
+}
+
+// after gives the end of a period: whole calendar years, months and days, then the rest.
+func after(from Instant, d *duration.Duration) Instant {
 	t := from.Time().AddDate(int(d.Years), int(d.Months), int(d.Days)+7*int(d.Weeks))
 	rest := duration.Duration{Hours: d.Hours, Minutes: d.Minutes, Seconds: d.Seconds}
 	return min(At(t.Add(rest.ToTimeDuration())), maxInstant)

@@ -103,3 +103,33 @@ func (f FullState) Since(before FullState) FullState {
 
 // Empty reports whether nothing is listed.
 func (f FullState) Empty() bool { return len(f.Permissions) == 0 && len(f.Preferences) == 0 }
+
+// Shifts reports whether news changes a state or a choice of what was before, rather
+// than the evidence for it alone.
+func (f FullState) Shifts(before FullState) bool {
+	return slices.ContainsFunc(f.Permissions, func(p Permission) bool {
+		return !slices.ContainsFunc(before.Permissions, func(o Permission) bool { return o.key() == p.key() && o.State == p.State })
+	}) || slices.ContainsFunc(f.Preferences, func(p CurrentPreference) bool {
+		return !slices.ContainsFunc(before.Preferences, func(o CurrentPreference) bool {
+			return o.Preference == p.Preference && slices.EqualFunc(o.Choices, p.Choices, func(a, b CurrentChoice) bool { return a.Reference == b.Reference })
+		})
+	})
+}
+
+// Echoes reports whether news is what a transaction wrote, all of it and nothing else:
+// whoever wrote that knows it already.
+func (t *Transaction) Echoes(news FullState) bool {
+	return len(news.Preferences) == 0 && len(news.Permissions) == len(t.Changes) && !slices.ContainsFunc(t.Changes, func(c Change) bool {
+		return !slices.ContainsFunc(news.Permissions, func(p Permission) bool {
+			return p.TransactionID == t.ID && p.key() == Key{c.OptionType, c.OptionID} && p.State == c.State
+		})
+	})
+}
+
+// Echo reports whether news is the answers of these submissions, all of them and
+// nothing else.
+func Echo(submissions []Submission, news FullState) bool {
+	return len(news.Permissions) == 0 && len(news.Preferences) == len(submissions) && !slices.ContainsFunc(submissions, func(s Submission) bool {
+		return !slices.ContainsFunc(news.Preferences, func(p CurrentPreference) bool { return p.SubmissionID == s.ID })
+	})
+}

@@ -2,6 +2,7 @@ package core
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 
@@ -12,15 +13,15 @@ import (
 
 // CreateSubscription registers a webhook. Its id and times are set here; unset
 // fields take their defaults.
-func (s *Service) CreateSubscription(ctx context.Context, a Actor, r Request, v consent.Subscription) (consent.Subscription, error) {
+func (s *Service) CreateSubscription(ctx context.Context, a Actor, r Request, v consent.Subscription) (store.Registered, error) {
 	once := r.once(a, "create subscription")
 	snap, err := s.authoriseFor(ctx, a, consent.WebhooksManage, v.ApplicationID, r.Found)
 	if err != nil {
-		return consent.Subscription{}, err
+		return store.Registered{}, err
 	}
 	v.ID, v.Application = store.NewID(), snap.Application
 	if err := s.checkSubscription(&v, r.Found); err != nil {
-		return consent.Subscription{}, err
+		return store.Registered{}, err
 	}
 	return s.store.CreateSubscription(ctx, v, a.ID, once)
 }
@@ -32,14 +33,25 @@ func (s *Service) checkSubscription(v *consent.Subscription, found consent.Fault
 	def(&v.Status, consent.Active)
 	def(&v.AuthType, consent.AuthNone)
 	def(&v.TokenLocation, consent.InHeader)
+	def(&v.RetryPolicy, consent.Adaptive)
+	def(&v.Format, consent.PlainFormat)
+	def(&v.CitizenTokenValidity, "P30D")
 	faults := slices.Clone(found)
 	v.Check(&faults)
 	if err := s.outbound.CheckURL(v.URL); err != nil {
 		faults.Add("url", "%v", err)
 	}
-	if v.RefreshURL != "" {
-		if err := s.outbound.CheckURL(v.RefreshURL); err != nil {
-			faults.Add("refreshUrl", "%v", err)
+	for _, at := range []struct{ field, url string }{{"refreshUrl", v.RefreshURL}, {"tokenUrl", v.TokenURL}} {
+		if at.url == "" {
+			continue
+		}
+		if err := s.outbound.CheckURL(at.url); err != nil {
+			faults.Add(at.field, "%v", err)
+		}
+	}
+	for name, value := range v.Secrets.Headers {
+		if err := checkStaticHeader(name, value); err != nil {
+			faults.Add("headers."+name, "%v", err)
 		}
 	}
 	if v.AuthType == consent.AuthToken && v.TokenLocation == consent.InHeader && v.TokenName != "" && !strings.EqualFold(v.TokenName, "Authorization") {
@@ -48,6 +60,16 @@ func (s *Service) checkSubscription(v *consent.Subscription, found consent.Fault
 		}
 	}
 	return faults.Err()
+}
+
+// checkStaticHeader refuses a header that cannot be sent, or that says something about
+// the message which only the message can.
+func checkStaticHeader(name, value string) error {
+	lower := strings.ToLower(name)
+	if lower == "content-type" || lower == "authorization" || strings.HasPrefix(lower, "webhook-") {
+		return errors.New("this header is set for every message: choose another name")
+	}
+	return safehttp.CheckHeader(name, value)
 }
 
 func def[T ~string](field *T, value T) {
@@ -59,9 +81,9 @@ func def[T ~string](field *T, value T) {
 // ChangeSubscription changes a registration: change gets the present one and
 // edits it. The application is part of what a subscription is and cannot be
 // changed. What waits is sent by the new one.
-func (s *Service) ChangeSubscription(ctx context.Context, a Actor, r Request, id consent.ID, change func(*consent.Subscription)) (consent.Subscription, error) {
+func (s *Service) ChangeSubscription(ctx context.Context, a Actor, r Request, id consent.ID, change func(*consent.Subscription)) (store.Registered, error) {
 	if err := a.may(consent.WebhooksManage); err != nil {
-		return consent.Subscription{}, err
+		return store.Registered{}, err
 	}
 	return s.store.ChangeSubscription(ctx, a.Applications, id, a.ID, func(v *consent.Subscription) error {
 		faults, of := slices.Clone(r.Found), v.ApplicationID
@@ -82,9 +104,9 @@ func (s *Service) DeleteSubscription(ctx context.Context, a Actor, id consent.ID
 }
 
 // Subscription reads one registration.
-func (s *Service) Subscription(ctx context.Context, a Actor, id consent.ID) (consent.Subscription, error) {
+func (s *Service) Subscription(ctx context.Context, a Actor, id consent.ID) (store.Registered, error) {
 	if err := a.may(consent.WebhooksManage); err != nil {
-		return consent.Subscription{}, err
+		return store.Registered{}, err
 	}
 	return s.store.Subscription(ctx, a.Applications, id)
 }

@@ -2,10 +2,9 @@ package deliver
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -15,26 +14,35 @@ import (
 
 // send makes one attempt on a message and returns when its outcome is durable. Its slot
 // is free as soon as the endpoint has answered.
-func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64) {
+func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, probe bool) {
 	// What has begun is finished when the process stops; the time-out bounds it.
 	ctx, sub, l := context.WithoutCancel(ctx), s.settings(), m.lane
 	outcome := store.Settlement{Lane: l, Rendered: m.Sequence, SentAt: consent.Instant(m.SentAt), Epoch: epoch}
-	a := Attempt{Subscription: sub.ID, Citizen: m.CitizenID, Version: m.Sequence}
+	r := result{class: "erased"}
 	if m.known {
-		outcome.Reason, a.Class, a.Took = s.post(ctx, sub, m)
+		r = s.e.post(ctx, sub, m)
 	} else {
 		// Erased, and the reference forgotten after 30 days, or the receipt unreadable since:
 		// nobody to tell about.
-		outcome.Rendered, a.Class = l.Version, "erased"
+		outcome.Rendered = l.Version
 	}
 	s.answered(q)
 	now := consent.At(time.Now())
-	outcome.Delivered = outcome.Reason == ""
+	outcome.At, outcome.Delivered, outcome.Reason = now, r.delivered(), r.reason
 	if !outcome.Delivered {
 		outcome.Retry, outcome.ToStore = s.e.schedule(l, now)
+		if wait := min(r.retryAfter, longestWait); wait > 0 && sub.RetryPolicy != consent.Hourly {
+			outcome.Retry, outcome.ToStore, outcome.Free = now.Add(wait), false, true
+		}
 	}
-	a.Delivered, a.Stored, a.SinceChange = outcome.Delivered, outcome.ToStore || l.Stored, time.Duration(now-l.ChangedAt)*time.Microsecond
+	if m.known {
+		s.judge(ctx, sub, r, outcome, probe)
+	}
 	s.e.settleAndWait(outcome)
+	a := Attempt{
+		Subscription: sub.ID, Citizen: m.CitizenID, Version: m.Sequence, Delivered: outcome.Delivered, Class: r.class, Took: r.took,
+		Stored: outcome.ToStore || l.Stored, SinceChange: time.Duration(now-l.ChangedAt) * time.Microsecond,
+	}
 	s.e.o.Attempted(a)
 	if !a.Delivered {
 		s.e.log.Info("webhook not delivered", "subscription", sub.ID, "citizen", a.Citizen, "sequence", a.Version,
@@ -42,31 +50,41 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64) {
 	}
 }
 
-// post sends the message. reason is empty for a 2xx answer and otherwise says in
-// one sentence why it was not delivered.
-func (s *sender) post(ctx context.Context, sub store.Registered, m message) (reason, class string, took time.Duration) {
-	body, err := m.render()
-	if err != nil {
-		return "the message cannot be rendered", "internal", 0
-	}
-	address, header, err := authenticate(sub)
-	if err != nil {
-		return "the URL of the subscription cannot be read", "internal", 0
-	}
-	header.Set("Webhook-Id", m.EventID.String())
-	began := time.Now()
-	answer, err := s.e.o.Post(ctx, safehttp.Request{URL: address, Header: header, Body: body, Timeout: s.e.o.Timeout})
-	took = time.Since(began)
-	var failed *safehttp.Error
+// judge lets the gate know of an outcome, and the store where every node must.
+func (s *sender) judge(ctx context.Context, sub store.Registered, r result, o store.Settlement, probe bool) {
+	s.e.count(sub.Number, r, o.At)
+	var err error
+	s.mu.Lock()
+	wasDown, trips := s.gate.down, false
 	switch {
-	case errors.As(err, &failed):
-		return failed.Reason, string(failed.Class), took
-	case err != nil:
-		return "the message could not be sent", "internal", took
-	case answer.Status < 200 || answer.Status > 299:
-		return fmt.Sprintf("the endpoint answered %d", answer.Status), "status", took
+	case o.Delivered:
+		s.gate.accepted()
+	case o.Free:
+		s.gate.hush(o.Retry)
+	default:
+		overloaded := r.class == string(safehttp.Timeout) || r.status == http.StatusTooManyRequests || r.status == http.StatusServiceUnavailable
+		trips = s.gate.refused(o.At, overloaded)
 	}
-	return "", "ok", took
+	s.mu.Unlock()
+	switch {
+	case o.Delivered && wasDown:
+		var news bool
+		if news, err = s.e.store.MarkBack(ctx, sub.Number, o.At); news {
+			s.e.log.Info("webhook endpoint is back", "subscription", sub.ID)
+		}
+	case o.Free:
+		err = s.e.store.Hush(ctx, sub.Number, o.Retry)
+	case probe && !o.Delivered:
+		_, err = s.e.store.ProbeFailed(ctx, sub.Number, o.At, longestProbe)
+	case trips:
+		var news bool
+		if news, err = s.e.store.MarkDown(ctx, sub.Number, o.At, firstProbe); news {
+			s.e.log.Warn("webhook endpoint counts as down; it is asked now and then whether it is back", "subscription", sub.ID, "reason", o.Reason)
+		}
+	}
+	if err != nil {
+		s.e.log.Warn("the state of a webhook endpoint cannot be recorded", "subscription", sub.ID, "error", err)
+	}
 }
 
 // schedule says when a message that just failed is tried again, and whether that
@@ -83,56 +101,3 @@ func (e *Engine) schedule(l store.Lane, now consent.Instant) (retry consent.Inst
 }
 
 var spread = maphash.MakeSeed()
-
-// settling is an outcome on its way to the database.
-type settling struct {
-	store.Settlement
-	done chan struct{}
-}
-
-func (e *Engine) settleAndWait(v store.Settlement) {
-	done := make(chan struct{})
-	e.settle <- settling{v, done}
-	<-done
-}
-
-// maxSettled is how many outcomes one commit carries at most.
-const maxSettled = 512
-
-// runSettler makes outcomes durable in groups until the channel is closed. While
-// the database is away outcomes wait; once ctx has ended they are tried once more
-// and given up, which costs a repeated message and nothing else.
-func (e *Engine) runSettler(ctx context.Context) {
-	for first := range e.settle {
-		group := []settling{first}
-	gather:
-		for len(group) < maxSettled {
-			select {
-			case v, open := <-e.settle:
-				if !open {
-					break gather
-				}
-				group = append(group, v)
-			default:
-				break gather
-			}
-		}
-		outcomes := make([]store.Settlement, len(group))
-		for i, v := range group {
-			outcomes[i] = v.Settlement
-		}
-		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-			try, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			err := e.store.Settle(try, outcomes)
-			cancel()
-			if err == nil || ctx.Err() != nil {
-				break
-			}
-			e.log.Warn("outcomes of deliveries cannot be recorded; trying again", "outcomes", len(outcomes), "error", err)
-			time.Sleep(pause)
-		}
-		for _, v := range group {
-			close(v.done)
-		}
-	}
-}

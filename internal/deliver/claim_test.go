@@ -11,11 +11,10 @@ import (
 func TestClaimLooksPastOtherReads(t *testing.T) {
 	e := New(nil, Options{})
 	lane := store.Lane{Subscription: 1, Citizen: 7}
-	all := func(store.Lane) bool { return true }
 	read := func() ([]store.Lane, error) { return []store.Lane{lane}, nil }
 	claim := func(read func() ([]store.Lane, error)) int {
 		t.Helper()
-		claimed, err := e.claim(read, all)
+		claimed, err := e.claim(read)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -49,6 +49,9 @@ type Options struct {
 	// TookOver, where set, is told how many shards were taken over from another
 	// process.
 	TookOver func(shards int)
+	// Notify, where set, tells the operator of an endpoint. Where that fails it is tried
+	// again.
+	Notify func(context.Context, store.Notice) error
 }
 
 // Attempt is what became of one POST.
@@ -87,6 +90,8 @@ type Engine struct {
 	last   consent.Instant           // the highest sentAt
 	setups int64                     // the store's count when the settings of the senders were read
 
+	tallies map[int64]*store.Tally // by subscription: what the store has not been told yet
+
 	settle  chan settling
 	running map[int64]*sender // by number of the subscription; Run's alone
 }
@@ -109,9 +114,13 @@ func New(st *store.Store, o Options) *Engine {
 	if o.TookOver == nil {
 		o.TookOver = func(int) {}
 	}
+	if o.Notify == nil {
+		o.Notify = func(context.Context, store.Notice) error { return nil }
+	}
 	return &Engine{
 		store: st, o: o, log: o.Log,
 		busy: map[laneKey]int64{}, freed: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
+		tallies: map[int64]*store.Tally{},
 	}
 }
 
@@ -124,6 +133,9 @@ func (e *Engine) Run(ctx context.Context) {
 		senders.Wait()
 		close(e.settle)
 		settler.Wait()
+		last, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		e.report(last)
 		e.release()
 	}()
 
@@ -147,8 +159,10 @@ func (e *Engine) Run(ctx context.Context) {
 			return
 		case <-setup:
 		case <-poll.C:
+			e.notify(ctx)
 		case <-renew.C:
 			e.renew(ctx)
+			e.report(ctx)
 		}
 	}
 }
@@ -165,7 +179,7 @@ func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
 		e.mu.Unlock()
 		for _, s := range e.running {
 			if waited {
-				s.wake()
+				s.wakeAll()
 			}
 		}
 	}()
@@ -221,7 +235,7 @@ func (e *Engine) renew(ctx context.Context) {
 	if gained > 0 {
 		e.o.TookOver(gained)
 		for _, s := range e.running {
-			s.wake()
+			s.wakeAll()
 		}
 	}
 }
@@ -281,8 +295,7 @@ func holds(h store.Hold) bool {
 
 // claim reads lanes and makes those busy that may be sent: not busy already, and
 // not settled while they were read, for what was read of those is out of date.
-// until ends the search at the first lane that it refuses.
-func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane) bool) ([]store.Lane, error) {
+func (e *Engine) claim(read func() ([]store.Lane, error)) ([]store.Lane, error) {
 	e.mu.Lock()
 	e.looks++
 	began := e.frees
@@ -292,9 +305,6 @@ func (e *Engine) claim(read func() ([]store.Lane, error), until func(store.Lane)
 	defer e.mu.Unlock()
 	var claimed []store.Lane
 	for _, l := range lanes {
-		if !until(l) {
-			break
-		}
 		k := laneKey{l.Subscription, l.Citizen}
 		if _, taken := e.busy[k]; !taken && e.freed[k] <= began {
 			e.busy[k] = l.Shard

@@ -183,11 +183,11 @@ func (w *world) subscribe(edit func(*consent.Subscription)) consent.ID {
 	if edit != nil {
 		edit(&v)
 	}
-	v, err := w.st.CreateSubscription(ctx, v, "test", store.Once{})
+	made, err := w.st.CreateSubscription(ctx, v, "test", store.Once{})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return v.ID
+	return made.ID
 }
 
 func (w *world) change(id consent.ID, edit func(*consent.Subscription)) {

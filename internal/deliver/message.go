@@ -3,10 +3,6 @@ package deliver
 import (
 	"context"
 	"encoding/binary"
-	"net/http"
-	"net/url"
-	"regexp"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -105,36 +101,4 @@ func (m message) render() ([]byte, error) {
 func eventID(subscription, citizen consent.ID, version int64) consent.ID {
 	name := binary.BigEndian.AppendUint64(citizen[:], uint64(version))
 	return consent.ID(uuid.NewSHA1(uuid.UUID(subscription), name))
-}
-
-var hasScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9!#$%&'*+.^_|~-]* +\S`)
-
-// authenticate gives the URL and the headers with which a message goes to its
-// endpoint: an API key in a header or in the query under its own name, or a bearer
-// token.
-func authenticate(sub store.Registered) (string, http.Header, error) {
-	header := http.Header{"Content-Type": {"application/json"}}
-	value := sub.Secrets.Token
-	switch {
-	case sub.AuthType != consent.AuthToken:
-	case sub.TokenLocation == consent.InQuery:
-		u, err := url.Parse(sub.URL)
-		if err != nil {
-			return "", nil, err
-		}
-		q := url.QueryEscape(sub.TokenName) + "=" + url.QueryEscape(value)
-		if u.RawQuery != "" {
-			q = u.RawQuery + "&" + q
-		}
-		u.RawQuery = q
-		return u.String(), header, nil
-	case sub.TokenName == "" || strings.EqualFold(sub.TokenName, "Authorization"):
-		if !hasScheme.MatchString(value) {
-			value = "Bearer " + value
-		}
-		header.Set("Authorization", value)
-	default:
-		header.Set(sub.TokenName, value)
-	}
-	return sub.URL, header, nil
 }

@@ -11,7 +11,8 @@ import (
 
 // prefetch is how many due lanes a sender keeps at hand beyond those under way, so
 // that a busy one need not ask the database for each. Of the failures store it keeps
-// none: a citizen whose turn there is far off must not wait with a new change.
+// no more than leave at once: a citizen whose turn there is far off must not wait with a
+// new change.
 const prefetch = 256
 
 // maxBatch is how many messages are read at once at most, and fresh for how long one
@@ -26,36 +27,36 @@ const (
 // not durable yet. A crash repeats those, besides what is on the wire.
 const maxUnsettled = 64
 
-// sender sends the messages of one subscription.
+// sender delivers to one endpoint.
 type sender struct {
 	e      *Engine
 	number int64
 	quit   chan struct{}
 	freed  chan struct{} // a slot became free, or a shard was gained
 
-	mu  sync.Mutex
-	sub store.Registered
+	mu   sync.Mutex
+	sub  store.Registered
+	gate gate
 
-	// Messages with quick attempts left and those of the failures store share the
-	// slots of the endpoint. The latter come first and may take a quarter, so that
-	// neither kind starves the other.
-	quick, stored queue
-	turn          bool // where there is but one slot: whose turn it is
-	claimed       int  // lanes in the queues, under way or not settled; guarded by mu
-	unsettled     int  // answered, and not settled; guarded by mu
-	workers       sync.WaitGroup
+	queues    [3]queue  // by store.Waiting
+	looked    time.Time // when it looked for everything last
+	turn      int       // where there are few slots: whose turn it is
+	claimed   int       // lanes in the queues, under way or not settled; guarded by mu
+	underway  int       // in all queues; guarded by mu
+	unsettled int       // answered, and not settled; guarded by mu
+	workers   sync.WaitGroup
 }
 
 // queue is the lanes of one kind that are due, and how many are under way.
 type queue struct {
-	stored   bool
-	slots    int          // at most; both kinds together have Options.Concurrency
+	kind     store.Waiting
 	ready    []store.Lane // claimed
 	messages []message    // of lanes claimed before those
 	read     time.Time    // when the messages were read
 	batch    int          // how many to read next time: as many as leave while they are fresh
 	underway int          // guarded by sender.mu
-	next     time.Time    // when to look again; zero: when woken
+	look     bool         // there may be something due that was not read; guarded by sender.mu
+	next     time.Time    // when there will be; zero: when woken
 }
 
 // recompose gives up messages that have waited, for their lanes to be read anew.
@@ -69,18 +70,24 @@ func (q *queue) recompose() {
 }
 
 func newSender(e *Engine, sub store.Registered) *sender {
-	return &sender{
-		e: e, number: sub.Number, sub: sub, quit: make(chan struct{}), freed: make(chan struct{}, 1),
-		quick:  queue{slots: e.o.Concurrency},
-		stored: queue{slots: max(1, e.o.Concurrency/4), stored: true},
+	s := &sender{e: e, number: sub.Number, quit: make(chan struct{}), freed: make(chan struct{}, 1)}
+	s.gate.most = e.o.Concurrency
+	for kind := range s.queues {
+		s.queues[kind] = queue{kind: store.Waiting(kind), look: true}
 	}
+	s.use(sub)
+	return s
 }
 
 // use makes the next message leave by these settings.
 func (s *sender) use(sub store.Registered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sub.Endpoint.ReleasedAt != s.gate.released {
+		s.queues[store.WaitingStored].look = true
+	}
 	s.sub = sub
+	s.gate.use(sub)
 }
 
 func (s *sender) settings() store.Registered {
@@ -92,21 +99,34 @@ func (s *sender) settings() store.Registered {
 func (s *sender) stop() { close(s.quit) }
 
 // wake makes the sender look for what is due.
-func (s *sender) wake() {
+func (s *sender) wake(kinds ...store.Waiting) {
+	s.mu.Lock()
+	for _, kind := range kinds {
+		s.queues[kind].look = true
+	}
+	s.mu.Unlock()
 	select {
 	case s.freed <- struct{}{}:
 	default:
 	}
 }
 
+// wakeAll makes the sender look for whatever is due.
+func (s *sender) wakeAll() { s.wake(store.WaitingPeople, store.WaitingBulk, store.WaitingStored) }
+
 // run sends what is due until ctx ends or stop is called, and returns when
 // nothing is under way any more.
 func (s *sender) run(ctx context.Context) {
-	bell, silence := s.e.store.LanesChanged()
+	people, silence := s.e.store.LanesChanged(store.WaitingPeople)
+	defer silence()
+	bulk, silence := s.e.store.LanesChanged(store.WaitingBulk)
+	defer silence()
+	stored, silence := s.e.store.LanesChanged(store.WaitingStored)
 	defer silence()
 	defer s.workers.Wait()
 	defer func() {
-		for _, q := range []*queue{&s.quick, &s.stored} {
+		for kind := range s.queues {
+			q := &s.queues[kind]
 			q.recompose()
 			for _, l := range q.ready {
 				s.e.free(l)
@@ -123,21 +143,21 @@ func (s *sender) run(ctx context.Context) {
 			return
 		default:
 		}
-		first, second := &s.stored, &s.quick
-		if s.turn = !s.turn; s.turn && s.e.o.Concurrency == 1 {
-			first, second = second, first
-		}
-		s.fill(ctx, first)
-		s.fill(ctx, second)
-		timer.Reset(s.pause())
+		again := s.pass(ctx)
+		timer.Reset(again)
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.quit:
 			return
-		case <-bell:
+		case <-people:
+			s.wake(store.WaitingPeople)
+		case <-bulk:
+			s.wake(store.WaitingBulk)
+		case <-stored:
+			s.wake(store.WaitingStored)
 		case <-s.freed:
-		case <-timer.C:
+		case <-timer.C: // pass looks
 		}
 	}
 }
@@ -146,40 +166,90 @@ func (s *sender) run(ctx context.Context) {
 // lost would have told.
 const lookAnyway = 30 * time.Second
 
-// pause is how long to sleep unless woken: until the next lane is due, or until it
-// is time to look anyway.
-func (s *sender) pause() time.Duration {
-	d := lookAnyway
-	for _, q := range []*queue{&s.quick, &s.stored} {
-		if !q.next.IsZero() {
-			d = min(d, time.Until(q.next))
-		}
-	}
-	return max(d, 0)
+// share is up to how many messages of a queue may be under way, and how many slots they
+// leave to others.
+type share struct {
+	kind        store.Waiting
+	most, spare int
 }
 
-// fill puts due lanes into the free slots.
-func (s *sender) fill(ctx context.Context, q *queue) {
-	q.next = time.Time{}
-	if !s.e.upToDate() {
-		return // reconcile wakes the sender
+// shares divides the slots. What somebody waits for comes first and always finds a slot
+// that the others leave to it; of these each kind has a share that it can count on, so
+// that none starves another. Where there are few slots they take turns.
+func (s *sender) shares(slots int) []share {
+	if slots < 4 {
+		s.turn = (s.turn + 1) % len(s.queues)
+		list := make([]share, len(s.queues))
+		for i := range list {
+			list[i] = share{store.Waiting((i + s.turn) % len(list)), slots, 0}
+		}
+		return list
 	}
-	s.mu.Lock()
-	free, claimed := min(q.slots-q.underway, s.e.o.Concurrency-s.quick.underway-s.stored.underway, maxUnsettled-s.unsettled), s.claimed
-	s.mu.Unlock()
-	if free <= 0 {
-		return // a slot that becomes free wakes the sender
+	return []share{
+		{store.WaitingStored, slots / 4, 0},
+		{store.WaitingBulk, 1, 0},
+		{store.WaitingPeople, slots, 0},
+		{store.WaitingBulk, slots, 1},
+		{store.WaitingStored, slots, 1},
+	}
+}
+
+// pass puts due lanes into the free slots and gives for how long there is nothing more to
+// do, unless the sender is woken.
+func (s *sender) pass(ctx context.Context) time.Duration {
+	if !s.e.upToDate() {
+		return lookAnyway // reconcile wakes the sender
 	}
 	held := s.e.held()
 	if !holds(held) {
-		q.next = time.Now().Add(leaseMargin)
-		return
+		return leaseMargin
+	}
+	now := time.Now()
+	s.mu.Lock()
+	anyway := now.Sub(s.looked) >= lookAnyway
+	if anyway {
+		s.looked = now
+	}
+	slots, probe, again := s.gate.limit(consent.At(now))
+	for kind := range s.queues {
+		if q := &s.queues[kind]; anyway || !q.next.IsZero() && !q.next.After(now) {
+			q.look, q.next = true, time.Time{}
+		}
+	}
+	s.mu.Unlock()
+	switch {
+	case again != 0:
+		return max(0, min(lookAnyway, again.Time().Sub(now)))
+	case probe:
+		s.probe(ctx, held)
+	default:
+		for _, v := range s.shares(slots) {
+			s.fill(ctx, held, &s.queues[v.kind], v.most, slots-v.spare)
+		}
+	}
+	wait := time.Until(s.looked.Add(lookAnyway))
+	for kind := range s.queues {
+		if q := &s.queues[kind]; !q.next.IsZero() {
+			wait = min(wait, time.Until(q.next))
+		}
+	}
+	return max(0, wait)
+}
+
+// fill sends what is due in a queue while fewer than most of it and than all of everything
+// are under way.
+func (s *sender) fill(ctx context.Context, held store.Hold, q *queue, most, all int) {
+	s.mu.Lock()
+	free := min(most-q.underway, all-s.underway, maxUnsettled-s.unsettled)
+	s.mu.Unlock()
+	if free <= 0 {
+		return // a slot that becomes free wakes the sender
 	}
 	if len(q.messages) > 0 && time.Since(q.read) > fresh {
 		q.recompose()
 	}
 	if len(q.ready) == 0 && len(q.messages) == 0 {
-		s.claim(ctx, q, held, claimed+free)
+		s.claim(ctx, q, held, free)
 	}
 	for ; free > 0; free-- {
 		m, ok := s.take(ctx, q)
@@ -191,43 +261,106 @@ func (s *sender) fill(ctx context.Context, q *queue) {
 			s.done(m.lane)
 			continue
 		}
-		s.mu.Lock()
-		q.underway++
-		s.mu.Unlock()
-		s.workers.Go(func() {
-			s.send(ctx, q, m, epoch)
-			s.mu.Lock()
-			s.unsettled--
-			s.mu.Unlock()
-			s.done(m.lane)
-			s.wake()
-		})
+		s.start(ctx, q, m, epoch, false)
 	}
 }
 
-// claim reads which lanes are due, past so many that are claimed: their rows are still
-// there.
-func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, past int) {
-	now, ahead := consent.At(time.Now()), prefetch
-	if q.stored {
-		ahead = 0
+// start sends a message beside others.
+func (s *sender) start(ctx context.Context, q *queue, m message, epoch int64, probe bool) {
+	s.mu.Lock()
+	q.underway++
+	s.underway++
+	s.mu.Unlock()
+	s.workers.Go(func() {
+		s.send(ctx, q, m, epoch, probe)
+		s.mu.Lock()
+		s.unsettled--
+		s.mu.Unlock()
+		s.done(m.lane)
+		s.wake(store.WaitingPeople, q.kind) // its lane may have something new
+	})
+}
+
+// probe sends one message to an endpoint that is down, if no other node does.
+func (s *sender) probe(ctx context.Context, held store.Hold) {
+	s.mu.Lock()
+	busy := s.underway > 0 // what is still under way tells as much
+	timeout := s.e.timeout(s.sub)
+	s.mu.Unlock()
+	if busy {
+		return
 	}
-	lanes, err := s.e.claim(
-		func() ([]store.Lane, error) { return s.e.store.Lanes(ctx, s.number, held, q.stored, past+ahead) },
-		func(l store.Lane) bool {
-			if l.DueAt <= now {
-				return true
-			}
-			q.next = l.DueAt.Time()
-			return false
-		})
+	for kind := range s.queues {
+		q := &s.queues[kind]
+		if len(q.messages) > 0 {
+			q.recompose()
+		}
+		if len(q.ready) == 0 {
+			s.claim(ctx, q, held, 1)
+		}
+		m, ok := s.take(ctx, q)
+		if !ok {
+			continue
+		}
+		now := consent.At(time.Now())
+		until := now.Add(timeout + longestProbe)
+		mine, err := s.e.store.ClaimProbe(ctx, s.number, now, until)
+		epoch, leaves := s.e.mayLeave(m.lane.Shard)
+		if err != nil || !mine || !leaves {
+			s.done(m.lane)
+			s.mu.Lock()
+			q.look = true
+			s.gate.probeAt = now.Add(firstProbe) // unless a change of it is heard of before
+			s.mu.Unlock()
+			return
+		}
+		s.mu.Lock()
+		s.gate.probeAt = until
+		s.mu.Unlock()
+		s.start(ctx, q, m, epoch, true)
+		return
+	}
+}
+
+// claim reads which lanes are due where there may be some, beside those that are claimed:
+// their rows are still there.
+func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int) {
+	s.mu.Lock()
+	look, past, sub, released := q.look, s.claimed, s.sub, s.gate.released
+	q.look = false
+	s.mu.Unlock()
+	if !look {
+		return
+	}
+	ahead := prefetch
+	if q.kind == store.WaitingStored {
+		ahead = max(free, q.batch)
+	}
+	if sub.RetryPolicy == consent.Hourly {
+		released = 0
+	}
+	var full bool
+	lanes, err := s.e.claim(func() ([]store.Lane, error) {
+		query := store.LaneQuery{
+			Subscription: s.number, Held: held, Kind: q.kind, Strict: sub.StrictOrder, Now: consent.At(time.Now()), Released: released, Limit: past + ahead,
+		}
+		due, next, err := s.e.store.Lanes(ctx, query)
+		q.next = time.Time{}
+		if next != 0 {
+			q.next = next.Time()
+		}
+		full = len(due) == query.Limit
+		return due, err
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if err != nil && ctx.Err() == nil {
-		s.e.log.Warn("due messages cannot be read; trying again", "subscription", s.settings().ID, "error", err)
+		s.e.log.Warn("due messages cannot be read; trying again", "subscription", sub.ID, "error", err)
+		q.next = time.Now().Add(time.Second)
 	}
 	q.ready = lanes
-	s.mu.Lock()
+	q.look = q.look || full || len(lanes) > 0 // read on once these are gone
 	s.claimed += len(lanes)
-	s.mu.Unlock()
 }
 
 // take gives the next message of the queue.
@@ -258,6 +391,7 @@ func (s *sender) take(ctx context.Context, q *queue) (message, bool) {
 func (s *sender) answered(q *queue) {
 	s.mu.Lock()
 	q.underway--
+	s.underway--
 	s.unsettled++
 	s.mu.Unlock()
 	s.wake()

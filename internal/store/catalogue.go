@@ -74,10 +74,14 @@ func scanItem(r *sql.Rows) (v consent.Revision, err error) {
 // CatalogueItems reads the newest revision of each item of a kind, or of every kind
 // where it is empty, in the order of the document. Archived ones are among them.
 func (s *Store) CatalogueItems(ctx context.Context, application int64, kind string) ([]consent.Revision, error) {
-	items, err := collect(ctx, s.read, scanItem, `SELECT `+itemColumns+` FROM catalogue_item i WHERE application = $1 AND (kind = $2 OR $2 = '') AND revision = (
+	items, err := catalogueItems(ctx, s.read, application, kind)
+	return items, s.classify(err)
+}
+
+func catalogueItems(ctx context.Context, q reader, application int64, kind string) ([]consent.Revision, error) {
+	return collect(ctx, q, scanItem, `SELECT `+itemColumns+` FROM catalogue_item i WHERE application = $1 AND (kind = $2 OR $2 = '') AND revision = (
 			SELECT max(revision) FROM catalogue_item n WHERE n.application = i.application AND n.kind = i.kind AND n.key = i.key)
 		ORDER BY position, kind, key`, application, kind)
-	return items, s.classify(err)
 }
 
 // ItemRevisions reads the revisions of one item before one of that number, the newest

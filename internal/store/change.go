@@ -21,6 +21,10 @@ type change struct {
 	event               consent.EventType
 	changedBy           string
 	sealed              []byte // what changed; nil where the citizen is gone
+
+	news   consent.FullState // what changed
+	shifts bool              // a state or a choice is another than before
+	echo   bool              // what changed is what changedBy wrote, and nothing else
 }
 
 // stampUnit is the grid of changedAt, in microseconds: it is published in
@@ -29,30 +33,27 @@ const stampUnit = 1000
 
 // tell notes that the state of the citizen is a new one, caused by a client, and what
 // is new in it: the message of a receipt.
-func (c *citizenRow) tell(news consent.FullState, event consent.EventType, by string, now consent.Instant) error {
+func (c *citizenRow) tell(v change, now consent.Instant) error {
 	c.version++
-	v := change{
-		version: c.version, previous: c.changedAt, changedAt: max(now/stampUnit*stampUnit, c.changedAt+stampUnit),
-		event: event, changedBy: by,
-	}
-	if event != consent.CitizenDeleted {
-		plain, err := json.Marshal(news)
+	v.version, v.previous, v.changedAt = c.version, c.changedAt, max(now/stampUnit*stampUnit, c.changedAt+stampUnit)
+	if v.event != consent.CitizenDeleted {
+		if v.news.Permissions == nil {
+			v.news = consent.FullState{}.Since(consent.FullState{})
+		}
+		plain, err := json.Marshal(v.news)
 		if err != nil {
 			return err
 		}
 		v.sealed = c.key.Seal(c.changeContext(v.version), plain)
 	}
 	c.changes = append(c.changes, v)
-	c.changedAt, c.changedBy, c.touched = v.changedAt, by, true
+	c.changedAt, c.changedBy, c.touched = v.changedAt, v.changedBy, true
 	return nil
 }
 
 func (c *citizenRow) changeContext(version int64) string {
 	return fmt.Sprintf("%s %d", c.context("change"), version)
 }
-
-// news is how many times subscribers to the full state must be told.
-func (c *citizenRow) news() int64 { return int64(len(c.changes)) + c.renewed }
 
 // catchUp brings the citizen up to the present where time alone has changed the state:
 // each instant at which it did is a change of its own, as if it had been noticed then.
@@ -63,7 +64,7 @@ func (c *citizenRow) catchUp(now consent.Instant) error {
 		c.projection.Prune(at)
 		c.nextChange, c.touched = c.projection.NextChange(at), true
 		if news := c.projection.FullState(at).Since(before); !news.Empty() {
-			if err := c.tell(news, consent.CitizenChanged, consent.Platform.ID, now); err != nil {
+			if err := c.tell(change{event: consent.CitizenChanged, changedBy: consent.Platform.ID, news: news, shifts: true}, now); err != nil {
 				return err
 			}
 		}
@@ -74,8 +75,9 @@ func (c *citizenRow) catchUp(now consent.Instant) error {
 // revise changes the history of the citizen by fn, as one change of the state, and
 // says what was effective before. A write that changes nothing effective is told to
 // those who follow the full state, since whoever wrote it may believe that it holds;
-// quiet spares them that.
-func (c *citizenRow) revise(by string, now consent.Instant, quiet bool, fn func() error) (before consent.FullState, err error) {
+// quiet spares them that. echoes, where set, reports whether news is what was written
+// and nothing else.
+func (c *citizenRow) revise(by string, now consent.Instant, quiet bool, echoes func(news consent.FullState) bool, fn func() error) (before consent.FullState, err error) {
 	if err := c.catchUp(now); err != nil {
 		return before, err
 	}
@@ -89,11 +91,13 @@ func (c *citizenRow) revise(by string, now consent.Instant, quiet bool, fn func(
 	news := c.projection.FullState(at).Since(before)
 	switch {
 	case !news.Empty():
-		return before, c.tell(news, consent.CitizenChanged, by, now)
+		return before, c.tell(change{
+			event: consent.CitizenChanged, changedBy: by, news: news, shifts: news.Shifts(before), echo: echoes != nil && echoes(news),
+		}, now)
 	case !quiet:
 		c.version++
 		c.changedBy = by
-		c.renewed++
+		c.renewals = append(c.renewals, by)
 	}
 	return before, nil
 }

@@ -39,10 +39,11 @@ type citizenRow struct {
 	nextChange consent.Instant
 	changedAt  consent.Instant // of the last change
 
-	records []record // to be appended
-	changes []change // to be appended and told
-	renewed int64    // how often the state must be told although nothing in it changed
-	touched bool     // the state row must be written
+	records  []record // to be appended
+	changes  []change // to be appended and told
+	renewals []string // who wrote what changed nothing in the state, which must be told all the same
+	person   bool     // somebody waits for what must be delivered: not all of it is bulk
+	touched  bool     // the state row must be written
 }
 
 func scanCitizen(r interface{ Scan(...any) error }) (*citizenRow, error) {
@@ -139,6 +140,7 @@ type citizenWrite struct {
 	// and only its outcome is wanted. It is asked before anybody is created.
 	repeated func(ctx context.Context, t *tx) (bool, error)
 	apply    func(ctx context.Context, t *tx, c *citizenRow, created bool) error
+	bulk     bool   // one of many, for which no person waits
 	at       string // where it stands in a request that makes several; empty for one
 	err      error  // why it was refused
 }
@@ -215,6 +217,7 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 			if err = c.open(s.keys); err == nil {
 				err = w.apply(ctx, t, c, fresh[c])
 				fresh[c] = false
+				c.person = c.person || !w.bulk
 			}
 		}
 		if err != nil && !isRefusal(err) {
@@ -228,8 +231,12 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 		return err
 	}
 	for _, c := range rows {
-		if c.news() > 0 {
-			t.rings |= bellLanes
+		if len(c.changes)+len(c.renewals) > 0 {
+			if c.person {
+				t.rings |= bellLanes
+			} else {
+				t.rings |= bellBulk
+			}
 		}
 		if len(c.changes) > 0 {
 			t.rings |= bellChanges
@@ -414,7 +421,7 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 			steps = append(steps, s.submission(application, key, v.Submissions, &submitted[i]))
 		}
 		for _, w := range steps {
-			w.at = fmt.Sprintf("citizens[%d]", i)
+			w.at, w.bulk = fmt.Sprintf("citizens[%d]", i), true
 		}
 		writes = append(writes, steps...)
 	}
@@ -431,10 +438,10 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 	return out, *done, err
 }
 
-// ChangeCitizen changes the details of a citizen and, where change gives another
+// ChangeCitizen changes the details of a citizen and, where edit gives another
 // one, the reference, which fails with Conflict when somebody has it.
 func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consent.CitizenKey, actor string,
-	change func(ref *string, d *consent.Details) error,
+	edit func(ref *string, d *consent.Details) error,
 ) (consent.Citizen, error) {
 	var out consent.Citizen
 	err := s.do(ctx, &write{citizens: []*citizenWrite{{
@@ -445,7 +452,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 				return err
 			}
 			before := p
-			if err := change(&p.ExternalRef, &p.Details); err != nil {
+			if err := edit(&p.ExternalRef, &p.Details); err != nil {
 				return err
 			}
 			if err := c.catchUp(t.now); err != nil {
@@ -466,7 +473,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 				}
 				c.refIndex = k.index[:]
 				// The reference is part of every message: subscribers must learn it.
-				if err := c.tell(consent.FullState{}.Since(consent.FullState{}), consent.CitizenChanged, actor, t.now); err != nil {
+				if err := c.tell(change{event: consent.CitizenChanged, changedBy: actor, shifts: true}, t.now); err != nil {
 					return err
 				}
 			}
@@ -510,7 +517,7 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 			}
 			*c.projection, c.nextChange = consent.Projection{}, 0
 			c.key, c.wrapped, c.refIndex, c.deletedAt = nil, nil, make([]byte, 16), t.now
-			if err := c.tell(consent.FullState{}, consent.CitizenDeleted, actor, t.now); err != nil {
+			if err := c.tell(change{event: consent.CitizenDeleted, changedBy: actor, shifts: true}, t.now); err != nil {
 				return err
 			}
 			return t.audit(ctx, application, actor, "citizen.erase", c.publicID.String())

@@ -3,15 +3,17 @@ package store
 import "sync"
 
 // bell is a set of things that somebody may wait for.
-type bell uint8
+type bell uint16
 
 // The bells. Ringing one costs nothing when it rings already; who hears it looks
 // in the database for what is new.
 const (
-	bellLanes   bell = 1 << iota // there is something to deliver
+	bellLanes   bell = 1 << iota // there is something to deliver for which somebody waits
+	bellBulk                     // there is something else to deliver
+	bellStored                   // something in the failures store is due before its time
 	bellSetup                    // catalogue, subscriptions or credentials changed
 	bellChanges                  // the feed of changes has something new
-	bellAll     = bellLanes | bellSetup | bellChanges
+	bellAll     = bellLanes | bellBulk | bellStored | bellSetup | bellChanges
 )
 
 // doorbells wakes those who wait, within the process and, by the dialect's relay,
@@ -80,9 +82,11 @@ func (d *doorbells) listen(b bell) (<-chan struct{}, func()) {
 	}
 }
 
-// LanesChanged gives a channel that receives after there is something new to
+// LanesChanged gives a channel that receives after there is something new of a kind to
 // deliver; several occasions may make one receive. Call stop when done.
-func (s *Store) LanesChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellLanes) }
+func (s *Store) LanesChanged(kind Waiting) (c <-chan struct{}, stop func()) {
+	return s.doorbells.listen([]bell{bellLanes, bellBulk, bellStored}[kind])
+}
 
 // SetupChanged gives a channel that receives after the set-up may have changed,
 // here or in another process. Call stop when done.

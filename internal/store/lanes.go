@@ -28,6 +28,28 @@ type Lane struct {
 	Attempts     int             // failed ones
 	DueAt        consent.Instant
 	Stored       bool // in the failures store: the quick attempts are used up
+	Resync       bool // an operator asked for the state; nothing changed
+}
+
+// Waiting is a kind of what waits, in the order in which it may leave.
+type Waiting int
+
+// The kinds of what waits.
+const (
+	WaitingPeople Waiting = iota // for what somebody did just now
+	WaitingBulk                  // for what was done for many, or by nobody
+	WaitingStored                // in the failures store
+)
+
+// LaneQuery says which lanes to list.
+type LaneQuery struct {
+	Subscription int64
+	Held         Hold
+	Kind         Waiting
+	Strict       bool            // a message of its own waits for one before it in the failures store, too
+	Now          consent.Instant // what is due by then
+	Released     consent.Instant // what is in the failures store since before then is due as well
+	Limit        int
 }
 
 // ActiveSubscriptions lists the subscriptions for which messages may leave.
@@ -37,30 +59,50 @@ func (s *Store) ActiveSubscriptions(ctx context.Context) ([]Registered, error) {
 	return list, s.classify(err)
 }
 
-// Lanes lists the first lanes of a subscription in the order in which they are due,
-// among them some that are not due yet: the caller learns when the next one is. Of the
-// receipts of a lane it lists the first that may leave. stored chooses the failures
-// store, of which a message holds back nothing, instead of what still has quick
-// attempts.
-func (s *Store) Lanes(ctx context.Context, subscription int64, held Hold, stored bool, limit int) ([]Lane, error) {
-	table, store, before := "lane", 0, "e.stored = 0"
-	if stored {
-		table, store, before = "delivery_failure", 1, "e.stored = 1 AND e.due_at <= r.due_at"
-	}
+// Lanes lists the first lanes of a subscription that are due, in the order in which they
+// became so, and when the next one will be, zero where none waits. Of the messages of
+// their own of a lane it lists the first that may leave. Those in the failures store hold
+// back nothing unless the order is strict.
+func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consent.Instant, err error) {
 	// Written so that a planner that knows nothing of the data walks the index by due_at and looks each lane up by its
 	// key: by NOT EXISTS, or with =, it compares all that waits with all that waits.
 	const mine = `subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 <> 0`
+	lane, receipt, before := `lane WHERE `+mine+` AND bulk = $3`, `receipt r WHERE stored = 0 AND `+mine+` AND bulk = $3`, "e.stored = 0"
+	args := []any{q.Subscription, q.Held.mask(), int64(q.Kind), q.Limit}
+	if q.Kind == WaitingStored {
+		const ready = ` AND (due_at <= $5 OR failed_at < $3)`
+		lane, receipt, before = `delivery_failure WHERE `+mine+ready, `receipt r WHERE stored = 1 AND `+mine+ready, "e.stored = 1 AND e.due_at <= r.due_at"
+		args = []any{q.Subscription, q.Held.mask(), q.Released, q.Limit, q.Now}
+	}
+	if q.Strict {
+		before = "1 = 1"
+	}
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (Lane, error) {
-		v := Lane{Subscription: subscription, Stored: stored}
-		return v, r.Scan(&v.Citizen, &v.Shard, &v.Change, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt)
-	}, fmt.Sprintf(`SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at FROM %s
-			WHERE `+mine+` ORDER BY due_at LIMIT $3) AS states
-		UNION ALL SELECT * FROM (SELECT citizen, shard, change, 0, 1, changed_at, attempts, due_at FROM receipt r
-			WHERE stored = %d AND `+mine+` AND r.change <= (SELECT e.change FROM receipt e
-				WHERE e.citizen = r.citizen AND e.subscription = r.subscription AND %s ORDER BY e.change LIMIT 1)
-			ORDER BY due_at LIMIT $3) AS receipts
-		ORDER BY due_at LIMIT $3`, table, store, before), subscription, held.mask(), limit)
-	return list, s.classify(err)
+		v := Lane{Subscription: q.Subscription, Stored: q.Kind == WaitingStored}
+		return v, r.Scan(&v.Citizen, &v.Shard, &v.Change, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt, &v.Resync)
+	}, `SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at, resync FROM `+lane+` ORDER BY due_at LIMIT $4) AS states
+		UNION ALL SELECT * FROM (SELECT citizen, shard, change, 0, 1, changed_at, attempts, due_at, 0 FROM `+receipt+` AND r.change <= (SELECT e.change FROM receipt e
+				WHERE e.citizen = r.citizen AND e.subscription = r.subscription AND `+before+` ORDER BY e.change LIMIT 1)
+			ORDER BY due_at LIMIT $4) AS receipts
+		ORDER BY due_at LIMIT $4`, args...)
+	switch {
+	case err != nil:
+		return nil, 0, s.classify(err)
+	case q.Kind != WaitingStored: // which is due last: the list goes on with what is not due yet
+		for i, v := range list {
+			if v.DueAt > q.Now {
+				return list[:i], v.DueAt, nil
+			}
+		}
+		return list, 0, nil
+	case len(list) == q.Limit:
+		return list, 0, nil
+	}
+	var at sql.NullInt64
+	err = s.fixed.QueryRowContext(ctx, `SELECT min(due_at) FROM (SELECT * FROM (SELECT due_at FROM delivery_failure WHERE `+mine+` AND due_at > $3 ORDER BY due_at LIMIT 1) AS states
+		UNION ALL SELECT * FROM (SELECT due_at FROM receipt WHERE stored = 1 AND `+mine+` AND due_at > $3 ORDER BY due_at LIMIT 1) AS receipts) AS first`,
+		q.Subscription, q.Held.mask(), q.Now).Scan(&at)
+	return list, consent.Instant(at.Int64), s.classify(err)
 }
 
 // States reads the states of citizens by the store's numbers, for rendering. One
@@ -107,8 +149,10 @@ type Settlement struct {
 	SentAt    consent.Instant // stamped on it
 	Epoch     int64           // of the lease under which it was sent
 	Delivered bool
+	At        consent.Instant // when the attempt ended
 	Retry     consent.Instant // where not delivered: when it is tried again
 	ToStore   bool            // where not delivered: the quick attempts are used up
+	Free      bool            // where not delivered: the endpoint asked for a pause, so that it costs no attempt
 	Reason    string          // where not delivered
 }
 
@@ -140,40 +184,40 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 		if err := s.dialect.settleDelivered(ctx, t, delivered); err != nil {
 			return err
 		}
-		if len(delivered) < len(list) {
-			t.rings |= bellLanes // something is due again, perhaps at once
-		}
 		return s.dialect.noteStamps(ctx, t, list)
 	})
 }
 
 func (t *tx) settleFailure(ctx context.Context, v Settlement) error {
-	l := v.Lane
+	l, spent := v.Lane, 1
+	if v.Free {
+		spent = 0
+	}
 	if l.Change != 0 {
 		stored := 0
 		if l.Stored || v.ToStore {
 			stored = 1
 		}
-		_, err := t.exec(ctx, `UPDATE receipt SET attempts = attempts + 1, due_at = $4, stored = $5, reason = $6 WHERE citizen = $1 AND subscription = $2 AND change = $3`,
-			l.Citizen, l.Subscription, l.Change, v.Retry, stored, v.Reason)
+		_, err := t.exec(ctx, `UPDATE receipt SET attempts = attempts + $7, due_at = $4, stored = $5, reason = $6, failed_at = $8 WHERE citizen = $1 AND subscription = $2 AND change = $3`,
+			l.Citizen, l.Subscription, l.Change, v.Retry, stored, v.Reason, spent, v.At)
 		return err
 	}
 	if l.Stored {
-		_, err := t.exec(ctx, `UPDATE delivery_failure SET attempts = attempts + 1, due_at = $3, reason = $4 WHERE citizen = $1 AND subscription = $2`,
-			l.Citizen, l.Subscription, v.Retry, v.Reason)
+		_, err := t.exec(ctx, `UPDATE delivery_failure SET attempts = attempts + $5, due_at = $3, reason = $4, failed_at = $6 WHERE citizen = $1 AND subscription = $2`,
+			l.Citizen, l.Subscription, v.Retry, v.Reason, spent, v.At)
 		return err
 	}
 	if !v.ToStore {
-		_, err := t.exec(ctx, `UPDATE lane SET attempts = attempts + 1, due_at = $4 WHERE citizen = $1 AND subscription = $2 AND version <= $3`,
-			l.Citizen, l.Subscription, v.Rendered, v.Retry)
+		_, err := t.exec(ctx, `UPDATE lane SET attempts = attempts + $5, due_at = $4 WHERE citizen = $1 AND subscription = $2 AND version <= $3`,
+			l.Citizen, l.Subscription, v.Rendered, v.Retry, spent)
 		return err
 	}
-	if _, err := t.exec(ctx, `INSERT INTO delivery_failure (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, reason)
-		SELECT subscription, citizen, shard, version, changes, changed_at, attempts + 1, CAST($4 AS BIGINT), $5 FROM lane
+	if _, err := t.exec(ctx, `INSERT INTO delivery_failure (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, reason, failed_at, resync)
+		SELECT subscription, citizen, shard, version, changes, changed_at, attempts + 1, CAST($4 AS BIGINT), $5, CAST($7 AS BIGINT), resync FROM lane
 		WHERE citizen = $1 AND subscription = $2 AND version <= $3 AND attempts >= $6
 		ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version, changes = delivery_failure.changes + excluded.changes,
-			attempts = excluded.attempts, due_at = excluded.due_at, reason = excluded.reason`,
-		l.Citizen, l.Subscription, v.Rendered, v.Retry, v.Reason, l.Attempts); err != nil {
+			attempts = excluded.attempts, due_at = excluded.due_at, reason = excluded.reason, failed_at = excluded.failed_at, resync = excluded.resync`,
+		l.Citizen, l.Subscription, v.Rendered, v.Retry, v.Reason, l.Attempts, v.At); err != nil {
 		return err
 	}
 	if _, err := t.exec(ctx, `DELETE FROM lane WHERE citizen = $1 AND subscription = $2 AND version <= $3 AND attempts >= $4`,
@@ -330,7 +374,7 @@ func (s *Store) Release(ctx context.Context, node string, list []int64, stamped 
 				return err
 			}
 		}
-		t.rings |= bellLanes
+		t.rings |= bellLanes | bellBulk | bellStored
 		return nil
 	})
 }

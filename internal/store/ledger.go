@@ -53,7 +53,7 @@ func (s *Store) recording(application int64, key consent.CitizenKey, transaction
 			return err
 		}
 		*out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: transaction}
-		before, err := c.revise(transaction.Client.ID, t.now, onlyPending(transaction), func() error {
+		before, err := c.revise(transaction.Client.ID, t.now, onlyPending(transaction), transaction.Echoes, func() error {
 			out.Transaction.Stamp(t.now, c.recordedAt)
 			c.projection.Add(out.Transaction)
 			return c.appendTransaction(out.Transaction)
@@ -105,7 +105,8 @@ func (s *Store) submission(application int64, key consent.CitizenKey, submission
 			return err
 		}
 		*out = Submitted{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Submissions: slices.Clone(submissions)}
-		_, err = c.revise(submissions[0].Client.ID, t.now, false, func() error {
+		echoes := func(news consent.FullState) bool { return consent.Echo(submissions, news) }
+		_, err = c.revise(submissions[0].Client.ID, t.now, false, echoes, func() error {
 			for i := range out.Submissions {
 				v := &out.Submissions[i]
 				v.Stamp(t.now, c.recordedAt)
@@ -161,7 +162,7 @@ func (s *Store) Revert(ctx context.Context, application int64, citizen consent.I
 		}
 		out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: reversion}
 		out.Transaction.Changes = []consent.Change{}
-		before, err := c.revise(reversion.Client.ID, t.now, false, func() error {
+		before, err := c.revise(reversion.Client.ID, t.now, false, nil, func() error {
 			out.Transaction.Stamp(t.now, c.recordedAt)
 			if err := c.appendTransaction(out.Transaction); err != nil {
 				return err
@@ -242,7 +243,7 @@ func (s *Store) PassAll(ctx context.Context, list []Passage) error {
 
 func (s *Store) pass(ctx context.Context, p Passage) error {
 	return s.do(ctx, &write{citizens: []*citizenWrite{{
-		application: p.Application, key: consent.CitizenKey{ID: p.Citizen},
+		application: p.Application, key: consent.CitizenKey{ID: p.Citizen}, bulk: true,
 		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error { return c.catchUp(t.now) },
 	}}})
 }

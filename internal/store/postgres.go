@@ -233,7 +233,8 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 		by                                 []string
 		next                               []*int64
 
-		aCitizen, aVersion, aApplication, aNews                 []int64
+		nSubscription, nCitizen, nVersion, nCount, nBulk        []int64 // full states
+		rSubscription, rCitizen, rVersion, rBulk                []int64 // one change each
 		hCitizen, hApplication, hVersion, hChangedAt, hPrevious []int64
 		hEvent, hBy                                             []string
 		hBody                                                   [][]byte
@@ -252,8 +253,18 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 			n = &v
 		}
 		next, changed = append(next, n), append(changed, int64(c.changedAt))
-		if c.news() > 0 {
-			aCitizen, aVersion, aApplication, aNews = append(aCitizen, c.id), append(aVersion, c.version), append(aApplication, c.application), append(aNews, c.news())
+		notes, err := t.notes(ctx, c)
+		if err != nil {
+			return err
+		}
+		for _, n := range notes {
+			if n.whole {
+				nSubscription, nCitizen, nVersion = append(nSubscription, n.subscription), append(nCitizen, c.id), append(nVersion, n.version)
+				nCount, nBulk = append(nCount, n.count), append(nBulk, c.bulk())
+			} else {
+				rSubscription, rCitizen = append(rSubscription, n.subscription), append(rCitizen, c.id)
+				rVersion, rBulk = append(rVersion, n.version), append(rBulk, c.bulk())
+			}
 		}
 		for _, h := range c.changes {
 			hCitizen, hApplication, hVersion = append(hCitizen, c.id), append(hApplication, c.application), append(hVersion, h.version)
@@ -276,36 +287,39 @@ func (postgres) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 		WHERE s.citizen = n.citizen`, citizen, seq, hash, at, version, by, projection, next, changed); err != nil {
 		return err
 	}
-	if len(aCitizen) == 0 {
-		return nil
-	}
 	if len(hCitizen) > 0 {
-		// The numbers of the changes rise in the order of the list.
+		// The numbers of the changes rise in the order of the list. A message for which somebody
+		// waits lifts those before it.
 		if _, err := t.exec(ctx, `WITH made AS (
 				INSERT INTO change (position, citizen, application, version, changed_at, previous, event, changed_by, body)
 				SELECT s.position, n.citizen, n.application, n.version, n.changed_at, n.previous, n.event, n.changed_by, n.body
 				FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::text[], $8::bytea[])
 					WITH ORDINALITY n (citizen, application, version, changed_at, previous, event, changed_by, body, place)
 				JOIN citizen_state s ON s.citizen = n.citizen ORDER BY n.place
-				RETURNING id, citizen, application)
-			INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
-			SELECT s.id, m.citizen, m.id, m.citizen % $9, $10, 0, $10, 0, ''
-			FROM made m JOIN subscription s ON s.application = m.application AND s.status = 'active' AND s.update_type = 'consent-receipts'`,
-			hCitizen, hApplication, hVersion, hChangedAt, hPrevious, hEvent, hBy, hBody, shards, t.now); err != nil {
+				RETURNING id, citizen, version),
+			note AS (SELECT * FROM unnest($11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[]) n (subscription, citizen, version, bulk)),
+			lifted AS (UPDATE receipt r SET bulk = 0 FROM note n WHERE r.citizen = n.citizen AND r.subscription = n.subscription AND n.bulk = 0 AND r.bulk = 1)
+			INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason, bulk)
+			SELECT n.subscription, m.citizen, m.id, m.citizen % $9, $10, 0, $10, 0, '', n.bulk
+			FROM note n JOIN made m ON m.citizen = n.citizen AND m.version = n.version`,
+			hCitizen, hApplication, hVersion, hChangedAt, hPrevious, hEvent, hBy, hBody, shards, t.now,
+			rSubscription, rCitizen, rVersion, rBulk); err != nil {
 			return err
 		}
 	}
-	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
-		SELECT s.id, a.citizen, a.citizen % $5, a.version, a.news, $6, 0, $6
-		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) a (citizen, version, application, news)
-		JOIN subscription s ON s.application = a.application AND s.status = 'active' AND s.update_type = 'effective-permission'
-		ORDER BY a.citizen, s.id`+onSameLane, aCitizen, aVersion, aApplication, aNews, shards, t.now); err != nil {
+	if len(nCitizen) == 0 {
+		return nil
+	}
+	if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, bulk)
+		SELECT n.subscription, n.citizen, n.citizen % $6, n.version, n.changes, $7, 0, $7, n.bulk
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[]) n (subscription, citizen, version, changes, bulk)
+		ORDER BY n.citizen, n.subscription`+onSameLane, nSubscription, nCitizen, nVersion, nCount, nBulk, shards, t.now); err != nil {
 		return err
 	}
 	// What a newer full state, which now waits in a lane, makes stale leaves the failures
 	// store.
 	_, err := t.exec(ctx, `DELETE FROM delivery_failure WHERE EXISTS (SELECT 1 FROM lane l
-		WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen = ANY ($1::bigint[])`, aCitizen)
+		WHERE l.citizen = delivery_failure.citizen AND l.subscription = delivery_failure.subscription) AND citizen = ANY ($1::bigint[])`, nCitizen)
 	return err
 }
 

@@ -198,40 +198,13 @@ func (d sqlite) flush(ctx context.Context, t *tx, rows []*citizenRow) error {
 	return nil
 }
 
-// subscriber is an active subscription: to receipts, or to the full state.
-type subscriber struct {
-	number   int64
-	receipts bool
-}
-
-// subscribers gives the active subscriptions of an application, which stay the same
-// while the only writer has its transaction open.
-func (sqlite) subscribers(ctx context.Context, t *tx, application int64) ([]subscriber, error) {
-	if list, known := t.told[application]; known {
-		return list, nil
-	}
-	list, err := collect(ctx, t, func(r *sql.Rows) (v subscriber, err error) {
-		var updates consent.UpdateType
-		err = r.Scan(&v.number, &updates)
-		v.receipts = updates == consent.ConsentReceipts
-		return v, err
-	}, `SELECT id, update_type FROM subscription WHERE application = $1 AND status = 'active' AND update_type IN ('consent-receipts', 'effective-permission')`, application)
-	if t.told == nil {
-		t.told = map[int64][]subscriber{}
-	}
-	t.told[application] = list
-	return list, err
-}
-
 // tell writes the changes of a citizen and what must be delivered of them.
 func (d sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
-	if c.news() == 0 {
-		return nil
-	}
-	subscribers, err := d.subscribers(ctx, t, c.application)
+	notes, err := t.notes(ctx, c)
 	if err != nil {
 		return err
 	}
+	bulk := c.bulk()
 	for _, h := range c.changes {
 		var number int64
 		if err := t.row(ctx, `INSERT INTO change (citizen, application, version, changed_at, previous, event, changed_by, body)
@@ -239,25 +212,30 @@ func (d sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
 			c.id, c.application, h.version, h.changedAt, h.previous, string(h.event), h.changedBy, h.sealed).Scan(&number); err != nil {
 			return err
 		}
-		for _, s := range subscribers {
-			if !s.receipts {
+		for _, n := range notes {
+			if n.whole || n.version != h.version {
 				continue
 			}
-			if _, err := t.exec(ctx, `INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason)
-				VALUES ($1, $2, $3, $4, $5, 0, $5, 0, '')`, s.number, c.id, number, c.id%shards, t.now); err != nil {
+			if _, err := t.exec(ctx, `INSERT INTO receipt (subscription, citizen, change, shard, changed_at, attempts, due_at, stored, reason, bulk)
+				VALUES ($1, $2, $3, $4, $5, 0, $5, 0, '', $6)`, n.subscription, c.id, number, c.id%shards, t.now, bulk); err != nil {
 				return err
+			}
+			if bulk == 0 { // nor does what it waits for
+				if _, err := t.exec(ctx, `UPDATE receipt SET bulk = 0 WHERE citizen = $1 AND subscription = $2 AND bulk = 1`, c.id, n.subscription); err != nil {
+					return err
+				}
 			}
 		}
 	}
-	for _, s := range subscribers {
-		if s.receipts {
+	for _, n := range notes {
+		if !n.whole {
 			continue
 		}
-		if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at)
-			VALUES ($1, $2, $3, $4, $5, $6, 0, $6)`+onSameLane, s.number, c.id, c.id%shards, c.version, c.news(), t.now); err != nil {
+		if _, err := t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, bulk)
+			VALUES ($1, $2, $3, $4, $5, $6, 0, $6, $7)`+onSameLane, n.subscription, c.id, c.id%shards, n.version, n.count, t.now, bulk); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2`, c.id, s.number); err != nil {
+		if _, err := t.exec(ctx, `DELETE FROM delivery_failure WHERE citizen = $1 AND subscription = $2`, c.id, n.subscription); err != nil {
 			return err
 		}
 	}
@@ -267,7 +245,7 @@ func (d sqlite) tell(ctx context.Context, t *tx, c *citizenRow) error {
 // onSameLane joins a new change to a lane that waits already: the newest state
 // counts, at once and with quick attempts of its own.
 const onSameLane = ` ON CONFLICT (citizen, subscription) DO UPDATE SET version = excluded.version,
-	changes = lane.changes + excluded.changes, attempts = 0, due_at = excluded.due_at`
+	changes = lane.changes + excluded.changes, attempts = 0, due_at = excluded.due_at, bulk = lane.bulk * excluded.bulk, resync = 0`
 
 // horizon: what one writer has committed is visible, and nothing comes before it.
 func (sqlite) horizon() string { return "1" }

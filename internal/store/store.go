@@ -66,6 +66,8 @@ type Store struct {
 	stop      context.CancelFunc
 	done      sync.WaitGroup
 	doorbells *doorbells
+
+	placements sync.Map // by application: placed
 }
 
 // Open opens the store, brings its schema up to date and starts its writers.

@@ -259,9 +259,16 @@ func take(t *testing.T, st *store.Store) store.Hold {
 
 func lanes(t *testing.T, st *store.Store, sub store.Registered, h store.Hold, stored bool) []store.Lane {
 	t.Helper()
-	list, err := st.Lanes(ctx, sub.Number, h, stored, 100)
-	if err != nil {
-		t.Fatal(err)
+	kinds, list := []store.Waiting{store.WaitingPeople, store.WaitingBulk}, []store.Lane{}
+	if stored {
+		kinds = []store.Waiting{store.WaitingStored}
+	}
+	for _, kind := range kinds {
+		due, _, err := st.Lanes(ctx, store.LaneQuery{Subscription: sub.Number, Held: h, Kind: kind, Now: consent.At(time.Now().Add(24 * time.Hour)), Limit: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, due...)
 	}
 	return list
 }

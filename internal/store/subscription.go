@@ -6,29 +6,37 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"reflect"
 
 	"github.com/opencpm/opencpm/internal/consent"
 )
 
 const subscriptionColumns = `s.id, s.public_id, s.application, a.public_id, s.name, s.url, s.update_type, s.status, s.auth_type,
-	s.token_location, s.token_name, s.refresh_url, s.client_id, s.secrets, s.created_at, s.updated_at, s.paused_at`
+	s.token_location, s.token_name, s.refresh_url, s.client_id, s.options, s.secrets, s.created_at, s.updated_at, s.paused_at, ` + endpointColumns
 
-const subscriptionTables = `subscription s JOIN application a ON a.id = s.application`
+const subscriptionTables = `subscription s JOIN application a ON a.id = s.application LEFT JOIN endpoint e ON e.subscription = s.id`
 
-// Registered is a subscription with the store's number for it.
+// Registered is a subscription with the store's number for it and how its endpoint does.
 type Registered struct {
 	Number int64
 	consent.Subscription
+	Endpoint Endpoint
 }
 
 func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
 	var v Registered
 	var id, secrets []byte
+	var options string
 	var paused sql.NullInt64
-	err := r.Scan(&v.Number, &id, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
-		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &secrets, &v.CreatedAt, &v.UpdatedAt, &paused)
+	err := r.Scan(append([]any{
+		&v.Number, &id, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
+		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &options, &secrets, &v.CreatedAt, &v.UpdatedAt, &paused,
+	}, v.Endpoint.fields()...)...)
 	if err != nil {
 		return v, err
+	}
+	if err := json.Unmarshal([]byte(options), &v.SubscriptionOptions); err != nil {
+		return v, fmt.Errorf("options of subscription %s: %w", v.ID, err)
 	}
 	copy(v.ID[:], id)
 	v.PausedAt = consent.Instant(paused.Int64)
@@ -39,41 +47,48 @@ func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
 	return v, json.Unmarshal(plain, &v.Secrets)
 }
 
-func (s *Store) sealSecrets(v consent.Subscription) ([]byte, error) {
+// subscriptionParts gives the options as they are kept, and the secrets, sealed.
+func (s *Store) subscriptionParts(v consent.Subscription) (options string, secrets []byte, err error) {
+	asJSON, err := json.Marshal(v.SubscriptionOptions)
+	if err != nil {
+		return "", nil, err
+	}
 	plain, err := json.Marshal(v.Secrets)
 	if err != nil {
-		return nil, err
+		return "", nil, err
 	}
-	return s.keys.Seal("subscription "+v.ID.String(), plain), nil
+	return string(asJSON), s.keys.Seal("subscription "+v.ID.String(), plain), nil
 }
 
 // CreateSubscription stores a new subscription.
-func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, actor string, once Once) (consent.Subscription, error) {
+func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, actor string, once Once) (Registered, error) {
+	out := Registered{Subscription: v}
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
-		var before consent.Subscription
+		var before Registered
 		if done, err := once.again(ctx, t, &before); done || err != nil {
-			v = before
+			out = before
 			return err
 		}
+		v := &out.Subscription
 		v.CreatedAt, v.UpdatedAt = t.now, t.now
-		notePause(&v, t.now)
-		secrets, err := s.sealSecrets(v)
+		notePause(v, t.now)
+		options, secrets, err := s.subscriptionParts(*v)
 		if err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, `INSERT INTO subscription (public_id, application, name, url, update_type, status, auth_type, token_location, token_name,
-				refresh_url, client_id, secrets, created_at, updated_at, paused_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $13, $14)`,
+		if err := t.row(ctx, `INSERT INTO subscription (public_id, application, name, url, update_type, status, auth_type, token_location, token_name,
+				refresh_url, client_id, options, secrets, created_at, updated_at, paused_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $14, $15) RETURNING id`,
 			v.ID[:], v.Application, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
-			v.RefreshURL, v.ClientID, secrets, t.now, orNull(v.PausedAt)); err != nil {
+			v.RefreshURL, v.ClientID, options, secrets, t.now, orNull(v.PausedAt)).Scan(&out.Number); err != nil {
 			return err
 		}
-		if err := once.keep(ctx, t, v); err != nil {
+		if err := once.keep(ctx, t, out); err != nil {
 			return err
 		}
 		t.rings |= bellSetup
 		return t.audit(ctx, v.Application, actor, "subscription.create", v.ID.String())
 	})
-	return v, err
+	return out, err
 }
 
 // notePause keeps when the present pause began.
@@ -98,8 +113,8 @@ var errNoSubscription = consent.Errorf(consent.NotFound, "There is no such subsc
 
 // ChangeSubscription changes a subscription of one of the applications under the
 // write lock, so that two changes at once cannot undo each other.
-func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id consent.ID, actor string, change func(*consent.Subscription) error) (consent.Subscription, error) {
-	var out consent.Subscription
+func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id consent.ID, actor string, change func(*consent.Subscription) error) (Registered, error) {
+	var out Registered
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		if _, err := t.exec(ctx, `UPDATE subscription SET updated_at = updated_at WHERE public_id = $1`, id[:]); err != nil { // locks the row
 			return err
@@ -108,26 +123,32 @@ func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id
 		if err != nil {
 			return err
 		}
+		before := v.Subscription
 		if err := change(&v.Subscription); err != nil {
 			return err
 		}
+		if before.URL != v.URL || !reflect.DeepEqual(before.Secrets, v.Secrets) { // what was wrong may be mended: try at once
+			if _, err := t.exec(ctx, `UPDATE endpoint SET down_since = 0, probe_at = 0, wait_until = 0, gone_at = 0, released_at = $2 WHERE subscription = $1`, v.Number, t.now); err != nil {
+				return err
+			}
+		}
 		v.UpdatedAt = t.now
 		notePause(&v.Subscription, t.now)
-		secrets, err := s.sealSecrets(v.Subscription)
+		options, secrets, err := s.subscriptionParts(v.Subscription)
 		if err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, `UPDATE subscription SET name = $2, url = $3, update_type = $4, status = $5, auth_type = $6, token_location = $7, token_name = $8,
-				refresh_url = $9, client_id = $10, secrets = $11, updated_at = $12, paused_at = $13 WHERE id = $1`,
+				refresh_url = $9, client_id = $10, secrets = $11, updated_at = $12, paused_at = $13, options = $14 WHERE id = $1`,
 			v.Number, v.Name, v.URL, string(v.UpdateType), string(v.Status), string(v.AuthType), string(v.TokenLocation), v.TokenName,
-			v.RefreshURL, v.ClientID, secrets, t.now, orNull(v.PausedAt)); err != nil {
+			v.RefreshURL, v.ClientID, secrets, t.now, orNull(v.PausedAt), options); err != nil {
 			return err
 		}
 		t.rings |= bellAll // a resumed subscription has something to deliver
 		if err := s.countMissed(ctx, t, &v.Subscription); err != nil {
 			return err
 		}
-		out = v.Subscription
+		out = v
 		return t.audit(ctx, v.Application, actor, "subscription.change", v.ID.String())
 	})
 	return out, err
@@ -158,12 +179,12 @@ func (s *Store) DeleteSubscription(ctx context.Context, applications []int64, id
 }
 
 // Subscription reads one subscription of one of the applications.
-func (s *Store) Subscription(ctx context.Context, applications []int64, id consent.ID) (consent.Subscription, error) {
+func (s *Store) Subscription(ctx context.Context, applications []int64, id consent.ID) (Registered, error) {
 	v, err := s.findSubscription(ctx, s.read, applications, id)
 	if err == nil {
 		err = s.countMissed(ctx, s.read, &v.Subscription)
 	}
-	return v.Subscription, s.classify(err)
+	return v, s.classify(err)
 }
 
 func (s *Store) findSubscription(ctx context.Context, q querier, applications []int64, id consent.ID) (Registered, error) {

@@ -1,0 +1,117 @@
+package deliver
+
+import (
+	"context"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// settling is an outcome on its way to the database.
+type settling struct {
+	store.Settlement
+	done chan struct{}
+}
+
+func (e *Engine) settleAndWait(v store.Settlement) {
+	done := make(chan struct{})
+	e.settle <- settling{v, done}
+	<-done
+}
+
+// maxSettled is how many outcomes one commit carries at most.
+const maxSettled = 512
+
+// runSettler makes outcomes durable in groups until the channel is closed. While
+// the database is away outcomes wait; once ctx has ended they are tried once more
+// and given up, which costs a repeated message and nothing else.
+func (e *Engine) runSettler(ctx context.Context) {
+	for first := range e.settle {
+		group := []settling{first}
+	gather:
+		for len(group) < maxSettled {
+			select {
+			case v, open := <-e.settle:
+				if !open {
+					break gather
+				}
+				group = append(group, v)
+			default:
+				break gather
+			}
+		}
+		outcomes := make([]store.Settlement, len(group))
+		for i, v := range group {
+			outcomes[i] = v.Settlement
+		}
+		for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+			try, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			err := e.store.Settle(try, outcomes)
+			cancel()
+			if err == nil || ctx.Err() != nil {
+				break
+			}
+			e.log.Warn("outcomes of deliveries cannot be recorded; trying again", "outcomes", len(outcomes), "error", err)
+			time.Sleep(pause)
+		}
+		for _, v := range group {
+			close(v.done)
+		}
+	}
+}
+
+// count notes what became of an attempt, for the store to be told now and then.
+func (e *Engine) count(subscription int64, r result, at consent.Instant) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	t := e.tallies[subscription]
+	if t == nil {
+		t = &store.Tally{Subscription: subscription}
+		e.tallies[subscription] = t
+	}
+	if r.delivered() {
+		t.Delivered++
+		t.LastSuccessAt, t.FailingSince, t.Gone = at, 0, false
+		return
+	}
+	t.Failed++
+	if t.FailingSince == 0 {
+		t.FailingSince = at
+	}
+	t.LastFailureAt, t.LastReason, t.Gone = at, r.reason, r.status == statusGone
+}
+
+// report tells the store what was counted.
+func (e *Engine) report(ctx context.Context) {
+	e.mu.Lock()
+	list := make([]store.Tally, 0, len(e.tallies))
+	for _, t := range e.tallies {
+		list = append(list, *t)
+	}
+	clear(e.tallies)
+	e.mu.Unlock()
+	if len(list) == 0 {
+		return
+	}
+	if err := e.store.Count(ctx, list); err != nil && ctx.Err() == nil {
+		e.log.Warn("what was counted of the endpoints cannot be recorded", "endpoints", len(list), "error", err)
+	}
+}
+
+// notify tells the operator of endpoints that fail for long, or are back after that.
+func (e *Engine) notify(ctx context.Context) {
+	notices, err := e.store.Notices(ctx)
+	if err != nil && ctx.Err() == nil {
+		e.log.Warn("it cannot be read which webhook endpoints fail for long", "error", err)
+	}
+	for _, n := range notices {
+		e.log.Warn("webhook endpoint: the operator is told", "subscription", n.ID, "notice", string(n.Kind), "failing_since", n.Endpoint.FailingSince.String(), "reason", n.Endpoint.LastReason)
+		if err := e.o.Notify(ctx, n); err != nil {
+			e.log.Warn("the operator cannot be told of a webhook endpoint; trying again", "subscription", n.ID, "error", err)
+			if err := e.store.Renotice(ctx, n); err != nil {
+				e.log.Warn("a notice to the operator is lost", "subscription", n.ID, "error", err)
+			}
+		}
+	}
+}
