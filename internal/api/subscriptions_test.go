@@ -25,9 +25,20 @@ func subscribed(a reply, differs map[string]any) map[string]any {
 	all := map[string]any{
 		"id": a.json["id"], "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "updateType": "effective-permission", "status": "active",
 		"authType": "none", "tokenLast4": nil, "tokenLocation": "header", "tokenName": nil, "refreshTokenLast4": nil, "refreshUrl": nil, "clientId": nil, "clientSecretLast4": nil,
+		"tokenUrl": nil, "scope": nil, "retryPolicy": "adaptive", "format": "plain", "messagePerChange": false, "strictOrder": false, "onlyOnStateChange": false,
+		"ignoreClients": []any{}, "filter": map[string]any{"options": []any{}, "channels": []any{}, "preferences": []any{}}, "includeCitizenToken": false,
+		"citizenTokenValidity": "P30D", "timeoutSeconds": nil, "headerNames": []any{},
 		"createdAt": a.json["createdAt"], "updatedAt": a.json["updatedAt"], "pausedAt": nil, "missedChanges": nil,
 	}
 	maps.Copy(all, differs)
+	state := "healthy"
+	if all["status"] == "paused" {
+		state = "paused"
+	}
+	all["endpoint"] = map[string]any{
+		"state": state, "failingSince": nil, "downSince": nil, "nextProbeAt": nil, "waitUntil": nil, "goneAt": nil, "lastSuccessAt": nil, "lastFailureAt": nil, "lastReason": nil,
+		"delivered": 0.0, "failed": 0.0,
+	}
 	if since, ok := a.json["pausedAt"].(string); all["status"] == "paused" && ok && since >= a.json["createdAt"].(string) {
 		all["pausedAt"], all["missedChanges"] = since, 0.0
 	}
@@ -63,6 +74,17 @@ func TestSubscriptionFromCreationToDeletion(t *testing.T) {
 	at := "/v1/subscriptions/" + created.json["id"].(string)
 	w.expectSubscription(w.ok(http.StatusOK, "GET", at, nil), settings)
 
+	options := map[string]any{
+		"retryPolicy": "hourly", "format": "cloudevents", "messagePerChange": true, "strictOrder": true, "onlyOnStateChange": true, "ignoreClients": []any{"crm"},
+		"filter": map[string]any{"options": []any{"newsletter-email"}, "channels": []any{"email"}, "preferences": []any{"interests"}}, "includeCitizenToken": true,
+		"citizenTokenValidity": "P7D", "timeoutSeconds": 5.0,
+	}
+	maps.Copy(settings, options)
+	sent := maps.Clone(options)
+	sent["headers"] = map[string]any{"X-Tenant": shortSecret}
+	settings["headerNames"] = []any{"X-Tenant"}
+	w.expectSubscription(w.ok(http.StatusOK, "PATCH", at, sent), settings)
+
 	// PATCH: what is left out stays, null clears or sets the default.
 	w.expectSubscription(w.ok(http.StatusOK, "PATCH", at, `{}`), settings)
 	settings["name"], settings["status"], settings["clientId"], settings["clientSecretLast4"] = "New", "active", nil, nil
@@ -72,9 +94,9 @@ func TestSubscriptionFromCreationToDeletion(t *testing.T) {
 
 	// PUT: what is left out takes its default, but for the secrets.
 	again := `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "authType": "token"}`
-	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, again), map[string]any{"authType": "token", "tokenLast4": "6789"})
+	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, again), map[string]any{"authType": "token", "tokenLast4": "6789", "headerNames": []any{"X-Tenant"}})
 	w.refused(http.StatusUnprocessableEntity, "PUT", at, strings.Replace(again, "}", `, "token": null}`, 1), "body.token")
-	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, `{"name": "CRM", "url": "https://crm.example.com/hook", "token": null, "refreshToken": null}`), nil)
+	w.expectSubscription(w.ok(http.StatusOK, "PUT", at, `{"name": "CRM", "url": "https://crm.example.com/hook", "token": null, "refreshToken": null, "headers": null}`), nil)
 
 	for _, method := range []string{"PUT", "PATCH"} {
 		for _, application := range []string{`"globex"`, `"none"`, "7"} {

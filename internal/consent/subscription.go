@@ -2,7 +2,6 @@ package consent
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -236,9 +235,6 @@ func (s *Subscription) checkOptions(faults *Faults) {
 		if s.RefreshURL != "" {
 			faults.Add("tokenUrl", "and refreshUrl exclude each other")
 		}
-	}
-	if s.TokenURL+s.RefreshURL != "" && (s.TokenLocation == InQuery || s.TokenName != "" && !strings.EqualFold(s.TokenName, "Authorization")) {
-		faults.Add("tokenName", "must be Authorization where the token is an OAuth 2.0 token")
 	}
 	if len(s.Secrets.Headers) > maxStaticHeaders {
 		faults.Add("headers", "must be at most %d", maxStaticHeaders)
