@@ -1,6 +1,9 @@
 package consent
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Permission is one entry of the effective state with the evidence behind it. Its
 // JSON form is the published one of the webhooks and of GET /v1/permissions: every
@@ -99,6 +102,29 @@ func (f FullState) Since(before FullState) FullState {
 		}
 	}
 	return news
+}
+
+// With gives the state after what is new in it: each entry of news in place of the one
+// before.
+func (f FullState) With(news FullState) FullState {
+	out := FullState{slices.Clone(f.Permissions), slices.Clone(f.Preferences)}
+	for _, p := range news.Permissions {
+		at, known := slices.BinarySearchFunc(out.Permissions, p.key(), func(o Permission, k Key) int { return o.key().compare(k) })
+		if known {
+			out.Permissions[at] = p
+		} else {
+			out.Permissions = slices.Insert(out.Permissions, at, p)
+		}
+	}
+	for _, p := range news.Preferences {
+		at, known := slices.BinarySearchFunc(out.Preferences, p.Preference, func(o CurrentPreference, name string) int { return strings.Compare(o.Preference, name) })
+		if known {
+			out.Preferences[at] = p
+		} else {
+			out.Preferences = slices.Insert(out.Preferences, at, p)
+		}
+	}
+	return out
 }
 
 // Empty reports whether nothing is listed.

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -65,6 +66,8 @@ type endpoint struct {
 	broken   error          // a promise that was broken
 	answer   func(n int, a arrival) (int, error)
 	takes    time.Duration
+	after    string // of every answer, the header Retry-After
+	at, most int    // requests under way, and the most there were since they were looked at
 }
 
 func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Response, error) {
@@ -80,7 +83,9 @@ func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Respons
 	if e.inFlight[lane]++; e.inFlight[lane] > 1 {
 		e.broken = fmt.Errorf("two messages of %s are under way at once", lane)
 	}
-	receipt := a.url == receipts
+	e.at++
+	e.most = max(e.most, e.at)
+	receipt := strings.HasPrefix(a.url, receipts)
 	for i := len(e.arrivals) - 1; i >= 0; i-- {
 		b := e.arrivals[i]
 		if receipt && b.url == a.url && b.body.EventID == a.body.EventID && !b.body.SentAt.Equal(a.body.SentAt) {
@@ -106,8 +111,10 @@ func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Respons
 	}
 	e.mu.Lock()
 	e.inFlight[lane]--
+	e.at--
+	after := e.after
 	e.mu.Unlock()
-	return safehttp.Response{Status: status}, err
+	return safehttp.Response{Status: status, Header: http.Header{"Retry-After": {after}}}, err
 }
 
 // behave changes what the endpoint does from now on.
@@ -134,6 +141,9 @@ type world struct {
 	app  int64
 	at   *endpoint
 	stop func()
+
+	between time.Duration // after each record
+	notify  func(context.Context, store.Notice) error
 }
 
 var ctx = context.Background()
@@ -159,7 +169,7 @@ func newWorld(t *testing.T, dir string, keys *seal.Keyring, at *endpoint) *world
 func (w *world) start() {
 	e := New(w.st, Options{
 		Post: w.at.post, QuickAttempts: 3, QuickDelays: []time.Duration{time.Second, 5 * time.Second},
-		RetryInterval: time.Hour, RetrySpread: 0.1, Timeout: 15 * time.Second, Concurrency: 8,
+		RetryInterval: time.Hour, RetrySpread: 0.1, Timeout: 15 * time.Second, Concurrency: 8, Notify: w.notify,
 	})
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -211,6 +221,7 @@ func (w *world) record(ref string, state consent.State) store.Recorded {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	time.Sleep(w.between)
 	return r
 }
 

@@ -29,9 +29,11 @@ type message struct {
 	ChangedBy consent.Text      `json:"changedBy"` // the client that caused the last change
 	Coalesced int64             `json:"coalesced"` // how many changes this message carries
 
-	lane  store.Lane
-	known bool                // false: there is nothing left to tell
-	state *consent.Projection // of a full state, which is rendered as it is sent
+	lane   store.Lane
+	known  bool                // false: there is nothing left to tell
+	state  *consent.Projection // of a full state, which is rendered as it is sent
+	filter consent.Filter
+	placed consent.Placement
 }
 
 // compose reads what the next messages of lanes say, and stamps them.
@@ -58,10 +60,19 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 			return nil, err
 		}
 	}
+	var placed consent.Placement
+	if len(sub.Filter.Options)+len(sub.Filter.Channels) > 0 {
+		if placed, err = e.store.Placement(ctx, sub.Application); err != nil {
+			return nil, err
+		}
+	}
 	list := make([]message, len(lanes))
 	for i, l := range lanes {
 		m := &list[i]
-		*m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes, lane: l}
+		*m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes, lane: l, filter: sub.Filter, placed: placed}
+		if l.Resync {
+			m.EventType = consent.Resynced
+		}
 		var changed consent.Instant
 		if v, known := states[l.Citizen]; known && l.Change == 0 {
 			m.known, m.state, changed = true, v.Projection, v.ChangedAt
@@ -72,14 +83,9 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 		} else if v, known := receipts[l.Change]; known {
 			m.known, m.EventType, changed = true, v.Event, v.ChangedAt
 			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
-			var news struct {
-				Permissions jsontext.Value `json:"permissions"`
-				Preferences jsontext.Value `json:"preferences"`
-			}
-			if err := json.Unmarshal(v.News, &news); err != nil {
+			if err := e.content(ctx, sub, m, v); err != nil {
 				return nil, err
 			}
-			m.Permissions, m.Preferences = news.Permissions, news.Preferences // as they are
 		}
 		m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
 		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
@@ -87,10 +93,34 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 	return list, nil
 }
 
+// content sets what a message of its own says: what changed, or the full state that the
+// change led to.
+func (e *Engine) content(ctx context.Context, sub store.Registered, m *message, v store.ListedChange) error {
+	if sub.UpdateType == consent.ConsentReceipts && sub.Filter.Empty() {
+		var news struct {
+			Permissions jsontext.Value `json:"permissions"`
+			Preferences jsontext.Value `json:"preferences"`
+		}
+		err := json.Unmarshal(v.News, &news)
+		m.Permissions, m.Preferences = news.Permissions, news.Preferences // as they are
+		return err
+	}
+	var says consent.FullState
+	var err error
+	if sub.UpdateType == consent.ConsentReceipts || v.Event == consent.CitizenDeleted {
+		err = json.Unmarshal(v.News, &says)
+	} else {
+		says, err = e.store.StateAfter(ctx, m.lane.Change)
+	}
+	says = sub.Filter.Select(says, m.placed)
+	m.Permissions, m.Preferences = says.Permissions, says.Preferences
+	return err
+}
+
 // render writes the body: a full state as it is at sentAt.
 func (m message) render() ([]byte, error) {
 	if m.state != nil {
-		full := m.state.FullState(consent.Instant(m.SentAt))
+		full := m.filter.Select(m.state.FullState(consent.Instant(m.SentAt)), m.placed)
 		m.Permissions, m.Preferences = full.Permissions, full.Preferences
 	}
 	return json.Marshal(&m)

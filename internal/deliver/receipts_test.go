@@ -94,6 +94,7 @@ func (w *world) submit(ref string, jazz bool) {
 	if _, err := w.st.Submit(ctx, w.app, consent.CitizenKey{ExternalRef: ref}, []consent.Submission{v}, store.Once{}); err != nil {
 		w.t.Fatal(err)
 	}
+	time.Sleep(w.between)
 }
 
 func (w *world) revert(ref string, id consent.ID) {

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"math"
 	"sync"
 	"time"
 
@@ -249,7 +250,7 @@ func (s *sender) fill(ctx context.Context, held store.Hold, q *queue, most, all 
 		q.recompose()
 	}
 	if len(q.ready) == 0 && len(q.messages) == 0 {
-		s.claim(ctx, q, held, free)
+		s.claim(ctx, q, held, free, false)
 	}
 	for ; free > 0; free-- {
 		m, ok := s.take(ctx, q)
@@ -281,7 +282,8 @@ func (s *sender) start(ctx context.Context, q *queue, m message, epoch int64, pr
 	})
 }
 
-// probe sends one message to an endpoint that is down, if no other node does.
+// probe sends one message to an endpoint that is down, if no other node does. One of the
+// failures store will do before its hour, where there is nothing fresh.
 func (s *sender) probe(ctx context.Context, held store.Hold) {
 	s.mu.Lock()
 	busy := s.underway > 0 // what is still under way tells as much
@@ -296,7 +298,7 @@ func (s *sender) probe(ctx context.Context, held store.Hold) {
 			q.recompose()
 		}
 		if len(q.ready) == 0 {
-			s.claim(ctx, q, held, 1)
+			s.claim(ctx, q, held, 1, true)
 		}
 		m, ok := s.take(ctx, q)
 		if !ok {
@@ -323,12 +325,15 @@ func (s *sender) probe(ctx context.Context, held store.Hold) {
 }
 
 // claim reads which lanes are due where there may be some, beside those that are claimed:
-// their rows are still there.
-func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int) {
+// their rows are still there. For a probe whatever is in the failures store is due.
+func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int, probe bool) {
 	s.mu.Lock()
 	look, past, sub, released := q.look, s.claimed, s.sub, s.gate.released
 	q.look = false
 	s.mu.Unlock()
+	if probe && q.kind == store.WaitingStored {
+		look, released = true, ever
+	}
 	if !look {
 		return
 	}
@@ -362,6 +367,9 @@ func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int)
 	q.look = q.look || full || len(lanes) > 0 // read on once these are gone
 	s.claimed += len(lanes)
 }
+
+// ever is later than any failure.
+const ever = consent.Instant(math.MaxInt64)
 
 // take gives the next message of the queue.
 func (s *sender) take(ctx context.Context, q *queue) (message, bool) {

@@ -202,6 +202,23 @@ func (s *Store) Receipts(ctx context.Context, numbers []int64) (map[int64]Listed
 	return found, s.classify(err)
 }
 
+// StateAfter gives the full state that a change led to: what all changes of the citizen up
+// to it told, the later in place of the earlier.
+func (s *Store) StateAfter(ctx context.Context, number int64) (consent.FullState, error) {
+	state := consent.FullState{}.Since(consent.FullState{})
+	_, err := collect(ctx, s.fixed, func(r *sql.Rows) (struct{}, error) {
+		v, readable, err := s.listedChange(r)
+		if err != nil || !readable {
+			return struct{}{}, err
+		}
+		var news consent.FullState
+		err = json.Unmarshal(v.News, &news)
+		state = state.With(news)
+		return struct{}{}, err
+	}, `SELECT `+changeColumns+` FROM `+changeTables+` WHERE h.citizen = (SELECT citizen FROM change WHERE id = $1) AND h.id <= $1 ORDER BY h.id`, number)
+	return state, s.classify(err)
+}
+
 // places gives the place holders and arguments of a list of numbers.
 func places(numbers []int64) (marks string, args []any) {
 	list := make([]string, len(numbers))
