@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
 	"net/http"
@@ -33,6 +34,7 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, pro
 		outcome.Retry, outcome.ToStore = s.e.schedule(l, now)
 		if wait := min(r.retryAfter, longestWait); wait > 0 && sub.RetryPolicy != consent.Hourly {
 			outcome.Retry, outcome.ToStore, outcome.Free = now.Add(wait), false, true
+			outcome.Reason += fmt.Sprintf(" and asked for a pause of %v", wait.Round(time.Second))
 		}
 	}
 	if m.known {
