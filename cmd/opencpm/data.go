@@ -29,43 +29,34 @@ func readKeys(c config.Store) (*seal.Keyring, error) {
 	if !c.Key.IsZero() {
 		return seal.ParseKeyring(c.Key.Reveal())
 	}
-	text, err := os.ReadFile(c.KeyFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		if text, err = makeKeys(c); err != nil {
+	if _, err := os.Stat(c.KeyFile); errors.Is(err, fs.ErrNotExist) {
+		if err := makeKeys(c); err != nil {
 			return nil, err
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("the sealing keys cannot be read: %w", err)
-	}
-	keys, err := seal.ParseKeyring(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", c.KeyFile, err)
-	}
-	return keys, nil
+	return seal.OpenKeyFile(c.KeyFile)
 }
 
-func makeKeys(c config.Store) ([]byte, error) {
+func makeKeys(c config.Store) error {
 	if c.Data == "" {
-		return nil, fmt.Errorf(`there is no key file %s; make one, keep a copy, and give it to every node:
+		return fmt.Errorf(`there is no key file %s; make one, keep a copy, and give it to every node:
   (umask 077; echo "k1:$(head -c 32 /dev/urandom | base64)" > %[1]s)`, c.KeyFile)
 	}
 	if _, err := os.Stat(filepath.Join(c.Data, store.SQLiteFile)); err == nil {
-		return nil, fmt.Errorf("the key file %s is missing, and the data in %s cannot be read without it: restore it from its copy", c.KeyFile, c.Data)
+		return fmt.Errorf("the key file %s is missing, and the data in %s cannot be read without it: restore it from its copy", c.KeyFile, c.Data)
 	}
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
-		return nil, fmt.Errorf("the data directory cannot be made: %w", err)
+		return fmt.Errorf("the data directory cannot be made: %w", err)
 	}
-	text := []byte(seal.NewKeyFile(time.Now().UTC().Format("2006-01-02")))
 	f, err := os.OpenFile(c.KeyFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) { // another process was first
-		return os.ReadFile(c.KeyFile)
+		return nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the key file cannot be made: %w", err)
+		return fmt.Errorf("the key file cannot be made: %w", err)
 	}
-	_, err = f.Write(text)
-	return text, errors.Join(err, f.Sync(), f.Close())
+	_, err = f.WriteString(seal.NewKeyFile(newKeyID()))
+	return errors.Join(err, f.Sync(), f.Close(), seal.SyncKeyFile(c.KeyFile))
 }
 
 // open opens the store that the settings name.

@@ -61,6 +61,10 @@ type dialect interface {
 	// noteStamps keeps the last sentAt for the next process, where nobody waits for
 	// leases to expire.
 	noteStamps(ctx context.Context, tx *tx, list []Settlement) error
+
+	// replaceSealed puts values of a sealed column in the place of what they were, unless
+	// somebody else has changed that; done counts them.
+	replaceSealed(ctx context.Context, tx *tx, c sealedColumn, list []sealedValue) (done int64, err error)
 }
 
 // refKey names a citizen by application and blind index of the reference.

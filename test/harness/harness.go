@@ -63,6 +63,8 @@ type Store struct {
 	Name string
 	// Dir is the data directory; empty on PostgreSQL, where the server keeps nothing on its own disk.
 	Dir string
+	// KeyFile is the path of the key file.
+	KeyFile string
 	// Emitted is everything that any process of this store has printed.
 	Emitted *Buffer
 
@@ -72,7 +74,7 @@ type Store struct {
 // SQLite returns a store in a new data directory.
 func SQLite(t *testing.T) *Store {
 	dir := filepath.Join(t.TempDir(), "data")
-	return &Store{Name: "sqlite", Dir: dir, Emitted: &Buffer{}, flags: []string{"--data", dir}}
+	return &Store{Name: "sqlite", Dir: dir, KeyFile: filepath.Join(dir, "keys"), Emitted: &Buffer{}, flags: []string{"--data", dir}}
 }
 
 // PostgreSQL returns a store in a new, empty database, with a key file of its own.
@@ -85,7 +87,7 @@ func PostgreSQL(t *testing.T) *Store {
 		t.Fatal(err)
 	}
 	return &Store{
-		Name: "postgres", Emitted: &Buffer{},
+		Name: "postgres", KeyFile: file, Emitted: &Buffer{},
 		flags: []string{"--database-url", storetest.Postgres(t), "--key-file", file},
 	}
 }
