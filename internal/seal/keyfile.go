@@ -26,6 +26,7 @@ type keyFile struct {
 
 	mu    sync.Mutex
 	seen  fs.FileInfo // of the file as it was read last
+	read  time.Time   // when that was
 	fault error       // why what was read last was not taken
 }
 
@@ -58,7 +59,9 @@ func (r *Keyring) lookSometimes() {
 	}
 }
 
-// look reads the file if it is another one than it was, one caller at a time.
+// look reads the file if it is another one than it was, one caller at a time. A file that
+// seems to be the same is read at most once a second: a network file system may be late
+// in showing that it is not.
 func (r *Keyring) look() error {
 	f := r.file
 	if f == nil {
@@ -70,14 +73,15 @@ func (r *Keyring) look() error {
 	if err != nil {
 		return fmt.Errorf("the key file cannot be read: %w", err)
 	}
-	if f.seen != nil && os.SameFile(f.seen, info) && f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size() {
+	same := f.seen != nil && os.SameFile(f.seen, info) && f.seen.ModTime().Equal(info.ModTime()) && f.seen.Size() == info.Size()
+	if same && time.Since(f.read) < time.Second {
 		return f.fault
 	}
 	text, err := os.ReadFile(f.path)
 	if err != nil {
 		return fmt.Errorf("the key file cannot be read: %w", err)
 	}
-	f.seen = info
+	f.seen, f.read = info, time.Now()
 	if f.fault = r.take(string(text)); f.fault != nil {
 		f.fault = fmt.Errorf("%s: %w", f.path, f.fault)
 	}

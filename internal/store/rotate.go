@@ -34,7 +34,9 @@ var sealedColumns = []sealedColumn{
 	{"citizen", "farewell", []keyColumn{{"id", "bigint"}}, `x.public_id`, ownedBy("farewell")},
 	{"citizen_key", "wrapped", []keyColumn{{"citizen", "bigint"}}, `(SELECT c.public_id FROM citizen c WHERE c.id = x.citizen)`, ownedBy("citizen key")},
 	{
-		"idempotency", "outcome", []keyColumn{{"credential", "text"}, {"route", "text"}, {"key", "text"}}, `NULL`,
+		"idempotency", "outcome",
+		[]keyColumn{{"credential", "text"}, {"route", "text"}, {"key", "text"}},
+		`NULL`,
 		func(_ consent.ID, key []any) string {
 			return Once{Credential: key[0].(string), Route: key[1].(string), Key: key[2].(string)}.context()
 		},
