@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/seal"
@@ -419,4 +420,67 @@ func read(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// A value that somebody changes between its being read and its being replaced keeps that
+// change. On SQLite the change comes from a trigger of the replacement before it; on
+// PostgreSQL the replacement waits for a transaction that has changed it.
+func TestRotationYieldsToAChange(t *testing.T) {
+	onBothDatabases(t, func(t *testing.T, d database) {
+		p := populate(t, d.open(t), 2)
+		d.newKey(t, "master-2")
+		st, db := d.open(t), d.sql(t)
+		theirs := slices.Concat(seal.Mark("theirs"), bytes.Repeat([]byte{7}, 60))
+		const second = `citizen = (SELECT id FROM citizen WHERE public_id = $1)`
+		reseal := func() {
+			if _, err := st.Reseal(ctx, nil); err != nil {
+				t.Error(err)
+			}
+		}
+		if d.options.Dir != "" {
+			var id int64
+			if err := db.QueryRow(`SELECT citizen FROM citizen_key WHERE `+second, p.citizens[1][:]).Scan(&id); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := db.Exec(fmt.Sprintf(`CREATE TRIGGER other AFTER UPDATE ON citizen_key WHEN NEW.citizen < %d
+				BEGIN UPDATE citizen_key SET wrapped = x'%x' WHERE citizen = %[1]d; END`, id, theirs)); err != nil {
+				t.Fatal(err)
+			}
+			reseal()
+		} else {
+			other, err := db.Begin()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer other.Rollback()
+			if _, err := other.Exec(`UPDATE citizen_key SET wrapped = $2 WHERE `+second, p.citizens[1][:], theirs); err != nil {
+				t.Fatal(err)
+			}
+			var rotation sync.WaitGroup
+			rotation.Go(reseal)
+			eventually(t, "the rotation waits for the change", func() bool {
+				var waits int
+				err := db.QueryRow(`SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a USING (pid) WHERE NOT l.granted AND a.datname = current_database()`).Scan(&waits)
+				return err == nil && waits > 0
+			})
+			if err := other.Commit(); err != nil {
+				t.Fatal(err)
+			}
+			rotation.Wait()
+		}
+		var now []byte
+		if err := db.QueryRow(`SELECT wrapped FROM citizen_key WHERE `+second, p.citizens[1][:]).Scan(&now); err != nil || !bytes.Equal(now, theirs) {
+			t.Errorf("the change is lost: the value is under %q, %v", seal.KeyOf(now), err)
+		}
+	})
+}
+
+// eventually polls until ok holds.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not in time: " + what)
+		}
+	}
 }
