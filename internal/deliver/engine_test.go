@@ -65,6 +65,7 @@ type endpoint struct {
 	inFlight map[string]int // by URL and citizen
 	broken   error          // a promise that was broken
 	answer   func(n int, a arrival) (int, error)
+	reply    func(n int, a arrival) (safehttp.Response, error) // instead of answer
 	takes    time.Duration
 	after    string // of every answer, the header Retry-After
 	at, most int    // requests under way, and the most there were since they were looked at
@@ -105,16 +106,21 @@ func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Respons
 	n, answer := len(e.arrivals), e.answer
 	e.mu.Unlock()
 	time.Sleep(e.takes)
-	status, err := http.StatusOK, error(nil)
-	if answer != nil {
-		status, err = answer(n, a)
+	answered, err := safehttp.Response{Status: http.StatusOK}, error(nil)
+	switch {
+	case e.reply != nil:
+		answered, err = e.reply(n, a)
+	case answer != nil:
+		answered.Status, err = answer(n, a)
 	}
 	e.mu.Lock()
 	e.inFlight[lane]--
 	e.at--
-	after := e.after
+	if e.after != "" {
+		answered.Header = http.Header{"Retry-After": {e.after}}
+	}
 	e.mu.Unlock()
-	return safehttp.Response{Status: status, Header: http.Header{"Retry-After": {after}}}, err
+	return answered, err
 }
 
 // behave changes what the endpoint does from now on.
@@ -136,11 +142,12 @@ func (e *endpoint) seen(t *testing.T) []arrival {
 
 // world is a store, an application and an engine in a bubble of fake time.
 type world struct {
-	t    *testing.T
-	st   *store.Store
-	app  int64
-	at   *endpoint
-	stop func()
+	t      *testing.T
+	st     *store.Store
+	app    int64
+	at     *endpoint
+	stop   func()
+	cancel func() // stops without waiting
 
 	between time.Duration // after each record
 	notify  func(context.Context, store.Notice) error
@@ -174,6 +181,7 @@ func (w *world) start() {
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { e.Run(run); close(done) }()
+	w.cancel = cancel
 	w.stop = func() { cancel(); <-done }
 }
 

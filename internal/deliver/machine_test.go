@@ -1,0 +1,345 @@
+package deliver
+
+import (
+	"flag"
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/safehttp"
+	"github.com/opencpm/opencpm/internal/store/storetest"
+)
+
+// A machine is the state machine of docs/delivery.md beside the real engine, on fake time: what happens to the engine
+// happens to the machine, and whatever leaves must be what the machine allows. At the end a receiver that keeps the newest
+// sentAt must hold what is effective.
+type machine struct {
+	w *world
+
+	mu      sync.Mutex
+	modes   map[string]mode // by URL
+	paused  map[string]time.Time
+	hushed  map[string]time.Time // by URL: when the endpoint last asked for a pause
+	lanes   map[string]*laneModel
+	commits map[string][]commit // by citizen
+	dying   bool                // no outcome is recorded any more
+	broken  error
+}
+
+// mode is what an endpoint does.
+type mode struct {
+	name  string
+	takes time.Duration
+	reply safehttp.Response
+	fails error
+}
+
+// pause is for how long an endpoint asks not to be called.
+const pause = 40 * time.Second
+
+var modes = []mode{
+	{name: "accepts"},
+	{name: "accepts slowly", takes: 3 * time.Second},
+	{name: "refuses", reply: safehttp.Response{Status: http.StatusInternalServerError}},
+	{name: "is busy", reply: safehttp.Response{Status: http.StatusServiceUnavailable}},
+	{name: "asks for a pause", reply: safehttp.Response{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"40"}}}},
+	{name: "hangs", takes: 15 * time.Second, fails: &safehttp.Error{Class: safehttp.Timeout, Reason: "timed out"}},
+}
+
+// commit is when a version of a citizen's state was known to be committed.
+type commit struct {
+	at      time.Time
+	version int64
+}
+
+// laneModel is one lane of a subscription to the full state.
+type laneModel struct {
+	version   int64 // of the last message
+	failures  int   // of the messages since that version came
+	failedAt  time.Time
+	delivered int64
+	underway  bool
+	answered  time.Time
+	doubt     bool // a crash may have lost the last outcome
+}
+
+// The subscriptions of the machine.
+const (
+	adaptiveURL = "https://adaptive.example/"
+	letterURL   = "https://letter.example/"
+)
+
+func (m *machine) fault(format string, args ...any) {
+	if m.broken == nil {
+		m.broken = fmt.Errorf(format, args...)
+	}
+}
+
+// allow holds a message that leaves against the machine.
+func (m *machine) allow(a arrival) *laneModel {
+	key := a.url + " " + a.body.ExternalRef
+	l := m.lanes[key]
+	if l == nil {
+		l = &laneModel{}
+		m.lanes[key] = l
+	}
+	v, since := a.body.Sequence, a.at.Sub(l.failedAt)
+	for _, c := range m.commits[a.body.ExternalRef] {
+		if c.version > v && a.at.Sub(c.at) > fresh {
+			m.fault("%s: version %d left %v after version %d was committed", key, v, a.at.Sub(c.at), c.version)
+		}
+	}
+	if at, paused := m.paused[a.url]; paused && a.at.After(at) {
+		m.fault("%s: a message left %v after the pause began", key, a.at.Sub(at))
+	}
+	if since := a.at.Sub(m.hushed[a.url]); since > 0 && since < pause {
+		m.fault("%s: a message left %v into the pause that the endpoint asked for", key, since)
+	}
+	switch {
+	case l.underway:
+		m.fault("%s: a message left while another one was under way", key)
+	case l.doubt: // as if the last one had not been
+		l.doubt, l.failures = false, unknown
+	case v <= l.delivered:
+		m.fault("%s: version %d was delivered and left again", key, v)
+	case v > l.version:
+		l.failures = 0
+	case l.failures == 1 && since < 800*time.Millisecond, l.failures == 2 && since < 4*time.Second:
+		m.fault("%s: attempt %d came %v after the one before", key, l.failures+1, since)
+	case l.failures >= 3 && since < time.Hour && a.url == letterURL:
+		m.fault("%s: attempt %d, from the failures store, came %v after the one before", key, l.failures+1, since)
+	}
+	l.version, l.underway = v, true
+	return l
+}
+
+// unknown is a number of failures that a crash has made uncertain.
+const unknown = -1000
+
+// answer is what the endpoints do.
+func (m *machine) answer(_ int, a arrival) (safehttp.Response, error) {
+	m.mu.Lock()
+	does := m.modes[a.url]
+	var l *laneModel
+	if a.url != receipts {
+		l = m.allow(a)
+	}
+	m.mu.Unlock()
+	time.Sleep(does.takes)
+	reply := does.reply
+	if reply.Status == 0 {
+		reply.Status = http.StatusNoContent
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if l == nil {
+		return reply, does.fails
+	}
+	l.underway, l.answered, l.doubt = false, time.Now(), m.dying
+	switch {
+	case does.fails == nil && reply.Status < 300:
+		l.delivered, l.failures = l.version, 0
+	case reply.Header != nil && a.url == adaptiveURL: // it costs no attempt
+		m.hushed[a.url] = time.Now()
+		l.failedAt = time.Time{}
+	default:
+		l.failures++
+		l.failedAt = time.Now()
+	}
+	return reply, does.fails
+}
+
+// committed notes that a version of a citizen's state is committed.
+func (m *machine) committed(ref string, version int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.commits[ref] = append(m.commits[ref], commit{time.Now(), version})
+}
+
+// crash ends the engine as if its process had died: what is under way arrives, and no outcome is recorded any more.
+func (m *machine) crash() {
+	m.mu.Lock()
+	m.dying = true
+	for _, l := range m.lanes {
+		if l.answered.Equal(time.Now()) {
+			l.doubt = true
+		}
+	}
+	m.mu.Unlock()
+	m.w.cancel()
+	if _, err := m.w.st.Hold(ctx, "somebody else", time.Hour); err != nil { // whose epoch makes the outcomes count for nothing
+		m.w.t.Fatal(err)
+	}
+	m.w.stop()
+	m.mu.Lock()
+	m.dying = false
+	m.mu.Unlock()
+	m.w.start()
+}
+
+func TestStateMachine(t *testing.T) {
+	if testing.Short() { // under the race detector each run takes seconds
+		checks(t, 3)
+	} else {
+		checks(t, 15)
+	}
+	keys := storetest.Keys(t)
+	rapid.Check(t, func(rt *rapid.T) {
+		var failed any
+		dir := t.TempDir()
+		synctest.Test(t, func(t *testing.T) {
+			m := &machine{
+				modes: map[string]mode{}, paused: map[string]time.Time{}, hushed: map[string]time.Time{},
+				lanes: map[string]*laneModel{}, commits: map[string][]commit{},
+			}
+			at := &endpoint{reply: m.answer}
+			m.w = newWorld(t, dir, keys, at)
+			defer m.w.close()
+			defer func() { failed = recover() }() // rapid must hear of it outside of the bubble
+			m.run(rt)
+		})
+		if failed != nil {
+			panic(failed)
+		}
+	})
+}
+
+// checks sets how many runs rapid makes, where the command line does not say.
+func checks(t *testing.T, n int) {
+	f := flag.Lookup("rapid.checks")
+	if f.Value.String() != f.DefValue {
+		return
+	}
+	if err := flag.Set("rapid.checks", fmt.Sprint(n)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = flag.Set("rapid.checks", f.DefValue) })
+}
+
+func (m *machine) run(rt *rapid.T) {
+	w := m.w
+	ids := map[string]consent.ID{
+		adaptiveURL: w.subscribe(func(v *consent.Subscription) { v.URL, v.RetryPolicy = adaptiveURL, consent.Adaptive }),
+		letterURL:   w.subscribe(func(v *consent.Subscription) { v.URL, v.RetryPolicy = letterURL, consent.Hourly }),
+		receipts:    w.subscribeReceipts(),
+	}
+	urls := []string{adaptiveURL, letterURL, receipts}
+	refs := []string{"A", "B", "C", "D"}
+	missed := map[string]bool{} // by URL and citizen: changes made during a pause
+	undo := map[string]consent.ID{}
+	written := func(ref string, version int64) {
+		m.committed(ref, version)
+		for _, url := range urls {
+			_, paused := m.paused[url]
+			missed[url+" "+ref] = paused
+		}
+	}
+	state := rapid.SampledFrom([]consent.State{consent.Granted, consent.Denied})
+	rt.Repeat(map[string]func(*rapid.T){
+		"": func(rt *rapid.T) {
+			time.Sleep(time.Millisecond) // what is done at once is done
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			if m.broken != nil {
+				rt.Fatal(m.broken)
+			}
+		},
+		"record": func(rt *rapid.T) {
+			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
+			r := w.record(ref, state.Draw(rt, "state"))
+			undo[ref] = r.Transaction.ID
+			written(ref, r.Version)
+		},
+		"submit": func(rt *rapid.T) {
+			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
+			w.submit(ref, rapid.Bool().Draw(rt, "jazz"))
+			written(ref, 0)
+		},
+		"revert": func(rt *rapid.T) {
+			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
+			if id := undo[ref]; !id.IsZero() {
+				delete(undo, ref)
+				w.revert(ref, id)
+				written(ref, 0)
+			}
+		},
+		"time": func(rt *rapid.T) {
+			time.Sleep(rapid.SampledFrom([]time.Duration{
+				10 * time.Millisecond, time.Second, 3 * time.Second, 7 * time.Second, 40 * time.Second, 10 * time.Minute, 61 * time.Minute,
+			}).Draw(rt, "long"))
+		},
+		"endpoint": func(rt *rapid.T) {
+			url, does := rapid.SampledFrom(urls).Draw(rt, "url"), rapid.IntRange(0, len(modes)-1).Draw(rt, "mode")
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.modes[url] = modes[does]
+		},
+		"pause": func(rt *rapid.T) {
+			url := rapid.SampledFrom(urls[:2]).Draw(rt, "url")
+			if _, paused := m.paused[url]; !paused {
+				w.change(ids[url], func(v *consent.Subscription) { v.Status = consent.Paused })
+				m.mu.Lock()
+				m.paused[url] = time.Now()
+				m.mu.Unlock()
+			}
+		},
+		"resume": func(rt *rapid.T) { m.resume(rapid.SampledFrom(urls[:2]).Draw(rt, "url"), ids) },
+		"restart": func(*rapid.T) {
+			w.stop()
+			w.start()
+		},
+		"crash": func(*rapid.T) { m.crash() },
+	})
+
+	m.mu.Lock()
+	clear(m.modes)
+	m.mu.Unlock()
+	for _, url := range urls[:2] {
+		m.resume(url, ids)
+	}
+	time.Sleep(3 * time.Hour)
+	seen := w.at.seen(w.t)
+	for _, url := range urls[:2] {
+		for _, ref := range refs {
+			if len(m.commits[ref]) == 0 || missed[url+" "+ref] {
+				continue
+			}
+			newest := received{}
+			for _, a := range seen {
+				if a.url == url && a.body.ExternalRef == ref && a.body.SentAt.After(newest.SentAt) {
+					newest = a.body
+				}
+			}
+			held := copyOf{}
+			held.apply(newest)
+			w.expectCopy(url, ref, held)
+		}
+	}
+	all := map[string]bool{}
+	for ref := range m.commits {
+		all[ref] = true
+	}
+	w.expectCopiesByReceipts(seen, all)
+	if waiting, stored, err := w.st.Backlog(ctx); waiting+stored != 0 || err != nil {
+		rt.Fatalf("%d messages wait and %d are in the failures store although every endpoint accepts everything: %v", waiting, stored, err)
+	}
+	if m.broken != nil || w.t.Failed() {
+		rt.Fatalf("%v", m.broken)
+	}
+}
+
+func (m *machine) resume(url string, ids map[string]consent.ID) {
+	if _, paused := m.paused[url]; !paused {
+		return
+	}
+	m.mu.Lock()
+	delete(m.paused, url)
+	m.mu.Unlock()
+	m.w.change(ids[url], func(v *consent.Subscription) { v.Status = consent.Active })
+}
