@@ -13,7 +13,8 @@ const (
 	bellStored                   // something in the failures store is due before its time
 	bellSetup                    // catalogue, subscriptions or credentials changed
 	bellChanges                  // the feed of changes has something new
-	bellAll     = bellLanes | bellBulk | bellStored | bellSetup | bellChanges
+	bellJobs                     // the state or the progress of a job changed
+	bellAll     = bellLanes | bellBulk | bellStored | bellSetup | bellChanges | bellJobs
 )
 
 // doorbells wakes those who wait, within the process and, by the dialect's relay,
@@ -105,3 +106,7 @@ func (s *Store) Setups() int64 {
 func (s *Store) ChangesMade() (c <-chan struct{}, stop func()) {
 	return s.doorbells.listen(bellChanges)
 }
+
+// JobsChanged gives a channel that receives after a job may have changed, here or in
+// another process. Call stop when done.
+func (s *Store) JobsChanged() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellJobs) }

@@ -374,25 +374,49 @@ type Finding struct {
 // citizens and of records it looked at, and calls found for everything that is
 // wrong.
 func (s *Store) Check(ctx context.Context, found func(Finding)) (citizens, records int64, err error) {
-	for after := int64(0); ; {
-		page, err := collect(ctx, s.read, func(r *sql.Rows) (int64, error) {
-			var id int64
-			return id, r.Scan(&id)
-		}, `SELECT id FROM citizen WHERE id > $1 ORDER BY id LIMIT 500`, after)
-		if err != nil {
-			return citizens, records, s.classify(err)
-		}
-		if len(page) == 0 {
-			return citizens, records, nil
-		}
-		for _, id := range page {
-			n, err := s.checkCitizen(ctx, id, found)
-			if err != nil {
-				return citizens, records, s.classify(err)
-			}
-			citizens, records, after = citizens+1, records+n, id
+	for part := (Checked{}); ; {
+		part, err = s.CheckCitizens(ctx, everyApplication, part.Last, 500, found)
+		citizens, records = citizens+part.Citizens, records+part.Records
+		if err != nil || part.Citizens == 0 {
+			return citizens, records, err
 		}
 	}
+}
+
+// everyApplication stands for all of them where one is asked for.
+const everyApplication = 0
+
+// Checked says what a part of a check has looked at.
+type Checked struct {
+	Citizens, Records int64
+	Last              int64 // the number of the last citizen
+}
+
+// CheckCitizens is Check for up to limit citizens of an application, in the order of
+// their numbers, after one of them. It looks at none where there are no more.
+func (s *Store) CheckCitizens(ctx context.Context, application, after int64, limit int, found func(Finding)) (Checked, error) {
+	part := Checked{Last: after}
+	page, err := collect(ctx, s.fixed, func(r *sql.Rows) (int64, error) {
+		var id int64
+		return id, r.Scan(&id)
+	}, `SELECT id FROM citizen WHERE id > $1 AND ($2 = 0 OR application = $2) ORDER BY id LIMIT $3`, after, application, limit)
+	if err != nil {
+		return part, s.classify(err)
+	}
+	for _, id := range page {
+		n, err := s.checkCitizen(ctx, id, found)
+		if err != nil {
+			return part, s.classify(err)
+		}
+		part = Checked{part.Citizens + 1, part.Records + n, id}
+	}
+	return part, nil
+}
+
+// CountCitizens counts the citizens of an application, those who were erased among them.
+func (s *Store) CountCitizens(ctx context.Context, application int64) (n int64, err error) {
+	err = s.fixed.QueryRowContext(ctx, `SELECT count(*) FROM citizen WHERE application = $1`, application).Scan(&n)
+	return n, s.classify(err)
 }
 
 func (s *Store) checkCitizen(ctx context.Context, id int64, found func(Finding)) (int64, error) {
