@@ -1,5 +1,6 @@
-// Package jobs does the work that nobody asks for: it carries the passing of time
-// into the effective states and forgets what must be forgotten.
+// Package jobs works on long work, step by step, wherever it has got to (see Runner), and
+// does what nobody asks for: it carries the passing of time into the effective states and
+// forgets what must be forgotten.
 package jobs
 
 import (
@@ -34,7 +35,7 @@ func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
 		case <-passage.C:
 			err = passTime(ctx, st)
 		case <-forget.C:
-			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx))
+			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("background work failed and is tried again", "error", err)
