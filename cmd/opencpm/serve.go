@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencpm/opencpm/internal/api"
 	"github.com/opencpm/opencpm/internal/config"
+	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
 	"github.com/opencpm/opencpm/internal/deliver"
 	"github.com/opencpm/opencpm/internal/identity"
@@ -76,7 +77,8 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: max(64, c.Concurrency), MaxIdlePerHost: max(16, c.Concurrency)})
 	s.core = core.New(s.store, core.Options{
 		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted,
-		Counted: func(n int) { s.metrics.Changes.Add(float64(n)) },
+		Counted:   func(n int) { s.metrics.Changes.Add(float64(n)) },
+		Cancelled: func(kind consent.JobKind) { s.jobEnded(kind, consent.JobCancelled) },
 	})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)
 	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
@@ -133,6 +135,10 @@ func (s *server) run(ctx context.Context) error {
 	}
 	if s.config.Has(config.RoleJobs) {
 		parts.Go(func() { jobs.Run(work, s.store, s.log) })
+		runner := jobs.NewRunner(s.store, jobs.Options{
+			Kinds: []jobs.Kind{jobs.LedgerCheck}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
+		})
+		parts.Go(func() { runner.Run(work) })
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()
@@ -188,6 +194,10 @@ func (s *server) deliverOptions() deliver.Options {
 		},
 		TookOver: func(shards int) { s.metrics.LeaseTakeovers.Add(float64(shards)) },
 	}
+}
+
+func (s *server) jobEnded(kind consent.JobKind, state consent.JobState) {
+	s.metrics.JobsEnded.WithLabelValues(string(kind), string(state)).Inc()
 }
 
 // watchBacklog keeps the gauges of what waits.

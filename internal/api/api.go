@@ -119,6 +119,13 @@ func (s *server) routes() {
 	route(s, "PATCH  /v1/subscriptions/{id}", "changeSubscription", consent.WebhooksManage, s.changeSubscription)
 	route(s, "DELETE /v1/subscriptions/{id}", "deleteSubscription", consent.WebhooksManage, s.deleteSubscription)
 
+	route(s, "POST   /v1/jobs", "createJob", consent.JobsWrite, s.createJob)
+	route(s, "GET    /v1/jobs", "listJobs", consent.JobsRead, s.listJobs)
+	route(s, "GET    /v1/jobs/events", "watchJobs", consent.JobsRead, s.watchJobs)
+	route(s, "GET    /v1/jobs/{id}", "getJob", consent.JobsRead, s.getJob)
+	route(s, "POST   /v1/jobs/{id}/cancel", "cancelJob", consent.JobsWrite, s.cancelJob)
+	route(s, "GET    /v1/jobs/{id}/files/{name}", "getJobFile", consent.JobsRead, s.getJobFile)
+
 	route(s, "GET    /v1/permissions/configuration", "getPermissionConfiguration", consent.ConsentRead, s.getPermissionConfiguration)
 
 	route(s, "GET    /v1/configuration", "getConfiguration", consent.ConfigurationRead, s.getConfiguration)
@@ -145,6 +152,9 @@ type nothing struct{}
 
 type answer[O any] struct{ Body O }
 
+// stream is an answer that writes itself, in one of the media types of its prose.
+type stream func(huma.Context)
+
 // route adds one call: it documents it and lets handle answer it. handle gets
 // requests that keep to the document, from a caller who has the scope.
 func route[I, O any](s *server, pattern, id string, scope consent.Scope, handle func(context.Context, core.Actor, *I) (O, error)) {
@@ -154,12 +164,21 @@ func route[I, O any](s *server, pattern, id string, scope consent.Scope, handle 
 	if hasBody {
 		op.Errors = append(op.Errors, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity)
 	}
-	if _, none := any(*new(O)).(nothing); none {
+	switch any(*new(O)).(type) {
+	case nothing:
 		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*struct{}, error) {
 			_, err := handle(ctx, callOf(ctx).actor, in)
 			return nil, err
 		})
-	} else {
+	case stream:
+		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*huma.StreamResponse, error) {
+			out, err := handle(ctx, callOf(ctx).actor, in)
+			if err != nil {
+				return nil, err
+			}
+			return &huma.StreamResponse{Body: any(out).(stream)}, nil
+		})
+	default:
 		huma.Register(s.huma, op, func(ctx context.Context, in *I) (*answer[O], error) {
 			out, err := handle(ctx, callOf(ctx).actor, in)
 			return &answer[O]{out}, err

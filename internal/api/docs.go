@@ -105,6 +105,13 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 			Content: map[string]*huma.MediaType{jsonType: {Example: json.RawMessage(p.answer)}},
 		}
 	}
+	if p.streams != nil {
+		content := map[string]*huma.MediaType{}
+		for _, mediaType := range p.streams {
+			content[mediaType] = &huma.MediaType{}
+		}
+		op.Responses[strconv.Itoa(http.StatusOK)] = &huma.Response{Content: content}
+	}
 	return op
 }
 

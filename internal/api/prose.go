@@ -37,6 +37,7 @@ const (
 	tagHistory       = "History"
 	tagSubscriptions = "Subscriptions"
 	tagConfiguration = "Configuration"
+	tagJobs          = "Jobs"
 	tagOperations    = "Operations"
 )
 
@@ -48,6 +49,7 @@ var tags = []*huma.Tag{
 	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
 	{Name: tagConfiguration, Description: "The set-up of an application: who processes what why and through which medium, and the words that citizens are shown. Everything keeps all its revisions; nothing is ever deleted."},
+	{Name: tagJobs, Description: "Long work: what waits, what runs and how far it is, and what came of it. A job survives every restart and goes on where it was."},
 	{Name: tagOperations, Description: "For those who run the server."},
 }
 
@@ -59,6 +61,8 @@ var scopeProse = map[consent.Scope]string{
 	consent.WebhooksManage:     "Read and change subscriptions",
 	consent.ConfigurationRead:  "Read the set-up of an application and its history",
 	consent.ConfigurationWrite: "Change the set-up of an application",
+	consent.JobsRead:           "Read jobs and their files",
+	consent.JobsWrite:          "Start and cancel jobs",
 }
 
 var headerProse = map[string]string{
@@ -69,12 +73,13 @@ var headerProse = map[string]string{
 // prose is the words, the statuses and the examples of an operation.
 type prose struct {
 	tag, summary, description string
-	status                    int   // of success, where it is not 200 or, without an answer, 204
-	errors                    []int // besides those that every operation has
-	once                      bool  // takes an Idempotency-Key
-	bulk                      bool  // takes a body of the size of a request in bulk
-	bare                      bool  // may come without a body
-	yaml                      bool  // its document can be YAML
+	status                    int      // of success, where it is not 200 or, without an answer, 204
+	errors                    []int    // besides those that every operation has
+	once                      bool     // takes an Idempotency-Key
+	bulk                      bool     // takes a body of the size of a request in bulk
+	bare                      bool     // may come without a body
+	yaml                      bool     // its document can be YAML
+	streams                   []string // the media types of an answer that is no JSON of ours
 	request, answer           string
 }
 
@@ -265,6 +270,34 @@ var operations = withKinds(map[string]prose{
 			"permissionStatements": [{"reference": "statement-01", "text": {"en": "We may write to you.", "de": "Wir dürfen Ihnen schreiben."}}]}`,
 		answer: `{"changes": [{"action": "add", "kind": "channel", "key": "email"}], "applied": true}`,
 	},
+	"createJob": {
+		once: true, tag: tagJobs, summary: "Start a job", status: http.StatusCreated,
+		description: "`ledger-check` walks all citizens of the application: it follows the chain of each one's records and compares the effective state with what they say. " +
+			"Its result is a summary in JSON, its failures are lines of CSV with the citizen and what is wrong. It needs the scope `consent:read`, too. Other kinds of jobs are started by calls of their own.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "kind": "ledger-check", "maxPerSecond": 500}`,
+		answer:  exampleJob,
+	},
+	"listJobs": {
+		tag: tagJobs, summary: "List jobs", description: "Those of all applications of the credential, the newest first.",
+		errors: []int{http.StatusNotFound},
+	},
+	"watchJobs": {
+		tag: tagJobs, summary: "Follow the jobs of an application", streams: []string{"text/event-stream"},
+		description: "A stream of server-sent events. Each event `job` carries a job in `data`, as `GET /v1/jobs/{id}` answers it: at first every job that has not ended, " +
+			"then each that changes, at most four times a second. While nothing happens a comment comes every 15 seconds. The stream ends with the server and after an hour at the latest; " +
+			"connect again then, and read for yourself what ended meanwhile. What `Last-Event-ID` says does not matter.",
+		errors: []int{http.StatusNotFound},
+	},
+	"getJob": {tag: tagJobs, summary: "Read a job", errors: []int{http.StatusNotFound}, answer: exampleJob},
+	"cancelJob": {
+		tag: tagJobs, summary: "Cancel a job", errors: []int{http.StatusNotFound}, answer: exampleJob,
+		description: "One that waits ends at once, one that runs within about a second; what it has done stays done. One that has ended stays as it is.",
+	},
+	"getJobFile": {
+		tag: tagJobs, summary: "Read a file of a job", streams: []string{jsonType, csvType}, errors: []int{http.StatusNotFound, http.StatusGone},
+		description: "What the job has written so far. A file is there once something is in it, and gone seven days after the end of the job.",
+	},
 	"live":    {tag: tagOperations, summary: "Whether the process lives"},
 	"ready":   {tag: tagOperations, summary: "Whether the server can serve"},
 	"metrics": {tag: tagOperations, summary: "Metrics for Prometheus"},
@@ -384,6 +417,10 @@ const (
 		"endpoint": {"state": "healthy", "failingSince": null, "downSince": null, "nextProbeAt": null, "waitUntil": null, "goneAt": null, "lastSuccessAt": "2026-11-22T09:31:02.184Z",
 		"lastFailureAt": null, "lastReason": null, "delivered": 12, "failed": 0}}`
 )
+
+const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationId": "northwind", "kind": "ledger-check", "state": "running", "maxPerSecond": null,
+	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},
+	"createdAt": "2026-11-22T09:29:58.000Z", "startedAt": "2026-11-22T09:29:58.100Z", "finishedAt": null, "expiresAt": null, "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "error": null, "files": []}`
 
 // fields are the words and the values of every field, which mean the same wherever
 // the name stands.

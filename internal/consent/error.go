@@ -19,6 +19,7 @@ const (
 	Forbidden                   // 403: the credential lacks the scope
 	NotFound                    // 404: does not exist, or belongs to another application
 	Conflict                    // 409: clashes with what is there
+	Gone                        // 410: was there, and has expired
 	TooLarge                    // 413: over a documented limit
 	Invalid                     // 422: readable, but breaks a rule
 	Throttled                   // 429: too many calls; see RetryAfter

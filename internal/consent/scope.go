@@ -14,10 +14,12 @@ const (
 	WebhooksManage     Scope = "webhooks:manage"
 	ConfigurationRead  Scope = "configuration:read"
 	ConfigurationWrite Scope = "configuration:write"
+	JobsRead           Scope = "jobs:read"
+	JobsWrite          Scope = "jobs:write"
 )
 
 // Scopes lists every scope. A credential that names none at creation has all.
-var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, ConfigurationRead, ConfigurationWrite}
+var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, ConfigurationRead, ConfigurationWrite, JobsRead, JobsWrite}
 
 // Known reports whether there is such a scope.
 func (s Scope) Known() bool { return slices.Contains(Scopes, s) }

@@ -62,6 +62,8 @@ type Options struct {
 	// Counted, where set, is told how many changes and answers were recorded, by whatever
 	// call.
 	Counted func(int)
+	// Cancelled, where set, is told of every job that ended before anybody began it.
+	Cancelled func(consent.JobKind)
 }
 
 // Recorded is the outcome of a transaction.
@@ -78,6 +80,7 @@ type Service struct {
 	recorded  func(Recorded)
 	submitted func(store.Submitted)
 	counted   func(int)
+	cancelled func(consent.JobKind)
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -87,7 +90,7 @@ type Service struct {
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
-	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, stopping: make(chan struct{})}
+	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, stopping: make(chan struct{})}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -99,6 +102,9 @@ func New(st *store.Store, o Options) *Service {
 	}
 	if s.counted == nil {
 		s.counted = func(int) {}
+	}
+	if s.cancelled == nil {
+		s.cancelled = func(consent.JobKind) {}
 	}
 	s.snapshots.Store(&map[string]*consent.Snapshot{})
 	return s

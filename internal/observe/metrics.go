@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/opencpm/opencpm/internal/consent"
 )
 
 //go:generate go run gen.go ../../docs/operations/metrics.md
@@ -56,6 +58,9 @@ type Metrics struct {
 	WaitingLanes    prometheus.Gauge       // lanes with something to send, those in the failures store not counted
 	FailuresStored  prometheus.Gauge       // messages in the failures store
 	LeaseTakeovers  prometheus.Counter     // shards taken over from a node that did not renew
+
+	JobsEnded   *prometheus.CounterVec // by kind and the state in which they ended
+	JobsRunning prometheus.Gauge       // jobs in the hands of this process
 }
 
 // NewMetrics makes the metrics of one process. The version is that of the program, "" for one that has none.
@@ -101,12 +106,24 @@ func NewMetrics(version string) *Metrics {
 	m.LeaseTakeovers = m.counterVec("lease_takeovers_total",
 		"Shards taken over from a node that did not renew its lease.").WithLabelValues()
 
+	m.JobsEnded = m.counterVec("jobs_ended_total",
+		"Jobs that ended, by kind and by how they did: done, failed, cancelled.", "kind", "state")
+	m.JobsRunning = m.gaugeVec("jobs_running",
+		"Jobs that this process works on.").WithLabelValues()
+
 	// A series that exists from the start can be told from one that is missing, and its first increase counts.
 	for _, outcome := range outcomes {
 		m.Deliveries.WithLabelValues(outcome)
 	}
 	for _, class := range classes {
 		m.Attempts.WithLabelValues(class)
+	}
+	for _, kind := range consent.JobKinds {
+		for _, state := range consent.JobStates {
+			if state.Ended() {
+				m.JobsEnded.WithLabelValues(string(kind), string(state))
+			}
+		}
 	}
 	return m
 }
