@@ -57,6 +57,14 @@ func TestCalls(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 14, 1, 500e6, time.FixedZone("", 3600))
 	const citizen = `{"citizenId":"ctz_1","applicationDetails":[{"applicationId":"nw","externalRef":"A/1","givenName":"Ada","address":{"postalCode":"N1"}}]}`
 	const subscription = `{"id":"sub_1","applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"active","authType":"token","token":"****cret","tokenName":"X-Key"}`
+	const job = `{"id":"job_1","applicationId":"nw","kind":"ledger-check","state":"running","maxPerSecond":5,"progress":{"done":3,"total":9,"failures":1,"ratePerSecond":1.5,"estimatedEndAt":"2026-11-22T08:14:01.500Z"},
+		"createdAt":"2026-11-22T08:14:01.500Z","startedAt":"2026-11-22T08:14:01.500Z","finishedAt":null,"expiresAt":null,"createdBy":"crm","error":null,"files":[{"name":"failures","size":7,"url":"/v1/x"}]}`
+	nine := int64(9)
+	wantJob := client.Job{
+		ID: "job_1", ApplicationID: "nw", Kind: client.LedgerCheck, State: "running", MaxPerSecond: 5,
+		Progress:  client.JobProgress{Done: 3, Total: &nine, Failures: 1, RatePerSecond: 1.5, EstimatedEndAt: at.UTC()},
+		CreatedAt: at.UTC(), StartedAt: at.UTC(), CreatedBy: "crm", Files: []client.JobFile{{Name: client.JobFailures, Size: 7, URL: "/v1/x"}},
+	}
 	wantCitizen := client.Citizen{CitizenID: "ctz_1", ApplicationDetails: []client.ApplicationDetails{{
 		ApplicationID: "nw", ExternalRef: "A/1",
 		Details: client.Details{GivenName: "Ada", Address: client.Address{PostalCode: "N1"}},
@@ -288,6 +296,48 @@ func TestCalls(t *testing.T) {
 			},
 			seen{Call: "GET /v1/permissions?applicationId=nw&citizenId=ctz_1&expiry=latest"},
 			client.Permissions{Permissions: []client.Permission{granted, {OptionID: "post"}}},
+		},
+		{
+			"start a job", job,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateJob(ctx, client.NewJob{ApplicationID: "nw", Kind: client.LedgerCheck, MaxPerSecond: 5})
+			},
+			seen{"POST /v1/jobs", `{"applicationId":"nw","kind":"ledger-check","maxPerSecond":5}`, true},
+			wantJob,
+		},
+		{
+			"read a job", job,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Job(ctx, "job/1") },
+			seen{Call: "GET /v1/jobs/job%2F1"},
+			wantJob,
+		},
+		{
+			"list jobs", `{"jobs":[` + job + `],"total":1,"nextCursor":"c5"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Jobs(ctx, client.JobsQuery{ApplicationID: "nw", Kind: client.LedgerCheck, State: "running", Page: client.Page{Limit: 1}})
+			},
+			seen{Call: "GET /v1/jobs?applicationId=nw&kind=ledger-check&limit=1&state=running"},
+			client.JobList{Jobs: []client.Job{wantJob}, Total: 1, NextCursor: "c5"},
+		},
+		{
+			"cancel a job", job,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.CancelJob(ctx, "job_1") },
+			seen{Call: "POST /v1/jobs/job_1/cancel"},
+			wantJob,
+		},
+		{
+			"read a file of a job", "a file",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				file, err := c.ReadJobFile(ctx, "job_1", client.JobFailures)
+				if err != nil {
+					return nil, err
+				}
+				defer file.Close()
+				text, err := io.ReadAll(file)
+				return string(text), err
+			},
+			seen{Call: "GET /v1/jobs/job_1/files/failures"},
+			"a file",
 		},
 		{
 			"create a subscription", subscription,

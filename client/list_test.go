@@ -60,6 +60,12 @@ func TestAll(t *testing.T) {
 				return gather(c.AllSubscriptions(ctx, client.SubscriptionsQuery{ApplicationID: "nw", Page: page}), func(v client.Subscription) string { return v.ID })
 			},
 		},
+		"jobs": {
+			"/v1/jobs", "jobs", "id", "applicationId=nw&includeTotal=false&limit=2&offset=7",
+			func(ctx context.Context, c *client.Client) ([]string, error) {
+				return gather(c.AllJobs(ctx, client.JobsQuery{ApplicationID: "nw", Page: page}), func(v client.Job) string { return v.ID })
+			},
+		},
 		"history": {
 			"/v1/citizens/ctz_1/history", "history", "hash", "limit=100",
 			func(ctx context.Context, c *client.Client) ([]string, error) {

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"regexp"
@@ -26,6 +27,20 @@ type operation struct {
 	target string
 	body   any
 	little string // a scope that does not cover it
+	stream bool   // the answer has no end
+}
+
+// right makes the call with a credential that may, and gives the status.
+func (o operation) right(t *testing.T, c *client) (status int, text []byte) {
+	t.Helper()
+	if !o.stream {
+		a := c.do(t, o.method, o.target, o.body)
+		return a.status, a.raw
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	status, body := c.open(ctx, t, o.target)
+	return status, fmt.Append(nil, body.Close())
 }
 
 // operations makes one right call of every operation in the document that needs a credential. Where the document has
@@ -37,6 +52,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"citizens":      w.citizen(t, ref),
 		"transactions":  w.record(t, ref, change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId"),
 		"subscriptions": w.subscribe(t, "https://receiver.example.com/", object{"status": "paused"}).text(t, "id"),
+		"jobs":          w.ended(t, w.check(t)).text(t, "id"),
+		"files":         "result",
 	}
 	configured := configurationItems(ref)
 	for collection, item := range configured {
@@ -59,6 +76,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"PUT /v1/subscriptions/{}":   hook,
 		"PATCH /v1/subscriptions/{}": object{"name": "renamed"},
 
+		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
+
 		"PUT /v1/configuration": w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
 	}
 	for collection, item := range configurationItems(ref + "-new") {
@@ -74,7 +93,7 @@ func operations(t *testing.T, w *world, serial int) []operation {
 			if slices.Contains(public, name) {
 				continue
 			}
-			o := operation{name: name, method: method, little: "webhooks:manage"}
+			o := operation{name: name, method: method, little: "webhooks:manage", stream: name == "GET /v1/jobs/events"}
 			if strings.HasPrefix(path, "/v1/subscriptions") {
 				o.little = "citizens:read"
 			}
@@ -217,16 +236,16 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 					t.Errorf("scope %s alone: %d, want 403", call.little, got)
 				}
 				// The same call is right from the right client, so that the refusals above mean something.
-				if a := w.api.do(t, call.method, call.target, call.body); a.status >= 300 {
-					t.Errorf("the right credential: %d %s", a.status, a.raw)
+				if status, text := call.right(t, w.api); status >= 300 {
+					t.Errorf("the right credential: %d %s", status, text)
 				}
 			})
 		}
 
 		t.Run("a key with every scope", func(t *testing.T) {
 			for _, call := range operations(t, w, 2) {
-				if a := nobody.with("X-API-Key", whole).do(t, call.method, call.target, call.body); a.status >= 300 {
-					t.Errorf("%s: %d %s", call.name, a.status, a.raw)
+				if status, text := call.right(t, nobody.with("X-API-Key", whole)); status >= 300 {
+					t.Errorf("%s: %d %s", call.name, status, text)
 				}
 			}
 		})
