@@ -52,6 +52,7 @@ type HeldJob struct {
 
 	node         string
 	epoch, steps int64
+	claimedAt    consent.Instant
 	steppedAt    consent.Instant
 }
 
@@ -253,7 +254,7 @@ func (s *Store) ClaimJob(ctx context.Context, node string, kinds []consent.JobKi
 		if _, err := t.exec(ctx, `UPDATE application SET revision = revision WHERE id = $1`, application); err != nil {
 			return err
 		}
-		r, err := t.exec(ctx, `UPDATE job AS j SET state = 'running', holder = $2, epoch = epoch + 1, lease_until = $3, stepped_at = $4,
+		r, err := t.exec(ctx, `UPDATE job AS j SET state = 'running', holder = $2, epoch = epoch + 1, lease_until = $3, claimed_at = $4, stepped_at = $4, rate = 0,
 				started_at = CASE WHEN started_at = 0 THEN CAST($4 AS BIGINT) ELSE started_at END, version = version + 1
 			WHERE j.id = $5 AND `+claimable, at, node, at.Add(ttl), t.now, number)
 		if err != nil {
@@ -284,9 +285,9 @@ func claimableJob(ctx context.Context, q reader, kinds []consent.JobKind, at con
 // heldJob reads a job with what the work needs.
 func (s *Store) heldJob(ctx context.Context, q reader, number int64) (h HeldJob, err error) {
 	var params, cursor []byte
-	row := q.QueryRowContext(ctx, `SELECT `+jobColumns+`, j.params, j.cursor, j.holder, j.epoch, j.steps, j.stepped_at FROM `+jobTables+` WHERE j.id = $1`, number)
+	row := q.QueryRowContext(ctx, `SELECT `+jobColumns+`, j.params, j.cursor, j.holder, j.epoch, j.steps, j.claimed_at, j.stepped_at FROM `+jobTables+` WHERE j.id = $1`, number)
 	h.Job, err = scanJob(scanner(func(dest ...any) error {
-		return row.Scan(append(dest, &params, &cursor, &h.node, &h.epoch, &h.steps, &h.steppedAt)...)
+		return row.Scan(append(dest, &params, &cursor, &h.node, &h.epoch, &h.steps, &h.claimedAt, &h.steppedAt)...)
 	}))
 	if err != nil {
 		return h, err
@@ -423,13 +424,14 @@ func (s *Store) StepJob(ctx context.Context, held HeldJob, step func(context.Con
 // rateWindow is over how long the rate of a job is averaged.
 const rateWindow = 10 * time.Second
 
+func seconds(d consent.Instant) float64 { return float64(max(d, 1)) / 1e6 }
+
 // stepJob writes the progress of a job.
 func (t *tx) stepJob(ctx context.Context, held *HeldJob, p Progress, sizes map[consent.JobFile]int64) (HeldJob, error) {
-	took := float64(max(t.now-held.steppedAt, 1)) / 1e6 // seconds
-	rate := float64(p.Done) / took
-	if held.Rate > 0 {
-		rate = held.Rate + (rate-held.Rate)*(1-math.Exp(-took/rateWindow.Seconds()))
-	}
+	// The mean since the job was claimed, and once that is long ago that of late.
+	took, since := seconds(t.now-held.steppedAt), seconds(t.now-held.claimedAt)
+	weight := max(took/since, 1-math.Exp(-took/rateWindow.Seconds()))
+	rate := held.Rate + (float64(p.Done)/took-held.Rate)*weight
 	var cursor any
 	if p.Cursor != nil {
 		cursor = t.store.keys.Seal(jobContext(held.ID, "cursor"), p.Cursor)

@@ -20,6 +20,7 @@ CREATE TABLE job (
     failures         BIGINT NOT NULL DEFAULT 0,
     steps            BIGINT NOT NULL DEFAULT 0,
     rate             DOUBLE PRECISION NOT NULL DEFAULT 0,
+    claimed_at       BIGINT NOT NULL DEFAULT 0,
     stepped_at       BIGINT NOT NULL DEFAULT 0,
     version          BIGINT NOT NULL DEFAULT 1,
     created_at       BIGINT NOT NULL,

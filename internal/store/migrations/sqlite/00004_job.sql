@@ -20,6 +20,7 @@ CREATE TABLE job (
     failures         INTEGER NOT NULL DEFAULT 0,
     steps            INTEGER NOT NULL DEFAULT 0,
     rate             REAL    NOT NULL DEFAULT 0,
+    claimed_at       INTEGER NOT NULL DEFAULT 0,
     stepped_at       INTEGER NOT NULL DEFAULT 0,
     version          INTEGER NOT NULL DEFAULT 1,
     created_at       INTEGER NOT NULL,
