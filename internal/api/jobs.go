@@ -150,7 +150,6 @@ const writeTime = 30 * time.Second
 // streaming prepares the writing of an answer of any length: its parts are sent as they
 // are written, for as long as the reader takes them.
 func streaming(hc huma.Context) func(part []byte) error {
-	_ = hc.SetReadDeadline(time.Time{}) // that of the request would end the answer
 	w := hc.BodyWriter()
 	control := http.NewResponseController(w.(http.ResponseWriter))
 	return func(part []byte) error {

@@ -99,8 +99,9 @@ func TestJobWatch(t *testing.T) {
 			t.Fatalf("%+v after %v of nothing", list, time.Since(began))
 		}
 		// A hundred steps within a second are told four times, the last of them for sure.
-		h, told := w.claim(), 0
+		h, told, stepped := w.claim(), 0, make(chan struct{})
 		go func() {
+			defer close(stepped)
 			for range 100 {
 				time.Sleep(10 * time.Millisecond)
 				h = w.step(h, false)
@@ -116,6 +117,7 @@ func TestJobWatch(t *testing.T) {
 		if told < 3 || told > 6 {
 			t.Errorf("a second of steps was told %d times", told)
 		}
+		<-stepped
 		// One that begins and ends between two looks is told of, too.
 		w.step(h, true)
 		short := w.create()

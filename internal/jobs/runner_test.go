@@ -274,6 +274,40 @@ func TestTwoRunnersShareTheJobs(t *testing.T) {
 	})
 }
 
+// A node works on two jobs at once, of different applications or kinds.
+func TestANodeHasTwoSlots(t *testing.T) {
+	inBubble(t, &counting{}, func(t *testing.T, w *world) {
+		defer w.start()()
+		var ids []consent.ID
+		for _, name := range []string{"a", "b", "c"} {
+			app := storetest.Application(t, w.st, name).Application
+			j, err := w.st.CreateJob(ctx, store.NewJob{Application: app, Kind: count, Params: []byte(`30`)}, "test", store.Once{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids = append(ids, j.ID)
+		}
+		state := func() (all string) {
+			for n, id := range ids {
+				j, err := w.st.Job(ctx, []int64{w.app + int64(n) + 1}, id)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += string(j.State) + " "
+			}
+			return all
+		}
+		time.Sleep(2500 * time.Millisecond)
+		if got := state(); got != "running running queued " {
+			t.Errorf("at first %s", got)
+		}
+		time.Sleep(time.Second)
+		if got := state(); got != "done done running " {
+			t.Errorf("then %s", got)
+		}
+	})
+}
+
 func TestAJobIsCancelled(t *testing.T) {
 	inBubble(t, &counting{}, func(t *testing.T, w *world) {
 		defer w.start()()

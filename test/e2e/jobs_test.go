@@ -245,7 +245,7 @@ func TestCancellingAJob(t *testing.T) {
 // open begins to read an answer that has no end, and gives its status.
 func (c *client) open(ctx context.Context, t testing.TB, target string) (status int, body io.ReadCloser) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(ctx, "GET", c.base+target, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.base+target, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func (c *client) open(ctx context.Context, t testing.TB, target string) (status 
 	if err != nil {
 		t.Fatal(err)
 	}
-	if ct := res.Header.Get("Content-Type"); res.StatusCode == 200 && ct != "text/event-stream" {
+	if ct := res.Header.Get("Content-Type"); res.StatusCode == http.StatusOK && ct != "text/event-stream" {
 		t.Errorf("%s: Content-Type %q", target, ct)
 	}
 	return res.StatusCode, res.Body
