@@ -41,6 +41,9 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, pro
 		s.judge(ctx, sub, r, outcome, probe)
 	}
 	s.e.settleAndWait(outcome)
+	if outcome.ToStore {
+		s.wake(store.WaitingStored) // which has something to wait for
+	}
 	a := Attempt{
 		Subscription: sub.ID, Citizen: m.CitizenID, Version: m.Sequence, Delivered: outcome.Delivered, Class: r.class, Took: r.took,
 		Stored: outcome.ToStore || l.Stored, SinceChange: time.Duration(now-l.ChangedAt) * time.Microsecond,

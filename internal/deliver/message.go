@@ -88,6 +88,9 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 			}
 		}
 		m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
+		if l.Resync { // a receiver that lost what it had must not take it for a repetition
+			m.EventID = eventID(m.EventID, m.CitizenID, int64(l.ChangedAt))
+		}
 		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
 	}
 	return list, nil

@@ -133,11 +133,7 @@ func populate(t *testing.T, st *store.Store, citizens int) populated {
 	if err := st.EraseCitizen(ctx, p.application, consent.CitizenKey{ID: gone.CitizenID}, "test"); err != nil {
 		t.Fatal(err)
 	}
-	waiting, err := st.Lanes(ctx, 1, take(t, st), false, 100)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, l := range waiting {
+	for _, l := range lanes(t, st, store.Registered{Number: 1}, take(t, st), false) {
 		p.erased = max(p.erased, l.Citizen) // the last one who was created
 	}
 	return p
