@@ -18,7 +18,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/opencpm/opencpm/internal/config"
-	"github.com/opencpm/opencpm/internal/consent"
 )
 
 type webhookCommand struct {
@@ -180,7 +179,7 @@ func (l *webhookListener) compare(id string, m heard, line func(name, format str
 	}
 	last, known := l.newest[m.CitizenID]
 	switch {
-	case l.seen[id] > 1 && m.EventType != string(consent.Resynced):
+	case l.seen[id] > 1:
 		line("duplicate", "this webhook-id came %d times: a receiver that has applied it must drop it", l.seen[id])
 	case known && !m.SentAt.After(last):
 		line("late", "not newer than the last one of this citizen: a receiver must drop it; of a receipt, what it has newer")

@@ -276,9 +276,9 @@ func TestGuideReceivers(t *testing.T) {
 			holds("a test message", "test", nil)
 
 			// The other kinds of messages, and the other envelope.
-			send("a resync", "m5", 0, sayOf(ref, 8, "DENIED", object{"eventType": "resync"}), 204, newSecret)
+			send("a resync", "m8", 0, sayOf(ref, 8, "DENIED", object{"eventType": "resync"}), 204, newSecret)
 			holds("a resync", ref, denied)
-			send("an older resync", "m5", 0, sayOf(ref, 7, "GRANTED", object{"eventType": "resync"}), 204, newSecret)
+			send("an older resync", "m7", 0, sayOf(ref, 7, "GRANTED", object{"eventType": "resync"}), 204, newSecret)
 			holds("an older resync", ref, denied)
 			send("a new reference", "m9", 0, sayOf("new", 9, "GRANTED", object{"citizenId": "id-of-" + ref}), 204, newSecret)
 			holds("a new reference", ref, nil)

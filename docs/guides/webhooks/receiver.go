@@ -83,12 +83,11 @@ type table struct {
 	citizens map[string]message // the newest of each citizen, by citizenId
 }
 
-// apply stores what a message says, unless it was stored before or is older than what is there. A resync repairs what is
-// there, so it counts although its state was told before.
+// apply stores what a message says, unless it was stored before or is older than what is there.
 func (t *table) apply(id string, m message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if m.EventType == "test" || t.seen[id] && m.EventType != "resync" {
+	if m.EventType == "test" || t.seen[id] {
 		return
 	}
 	t.seen[id] = true

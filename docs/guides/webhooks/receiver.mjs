@@ -42,11 +42,10 @@ function parse(contentType, body) {
 const seen = new Set(); // the webhook-id of every message applied
 const citizens = new Map(); // the newest message about each citizen, by citizenId
 
-// Stores what a message says, unless it was stored before or is older than what is there. A resync repairs what is
-// there, so it counts although its state was told before. In a database this is one transaction.
+// Stores what a message says, unless it was stored before or is older than what is there. In a database this is one transaction.
 function apply(id, message) {
   const { citizenId, sentAt, eventType } = message;
-  if (eventType === "test" || (seen.has(id) && eventType !== "resync")) return;
+  if (eventType === "test" || seen.has(id)) return;
   seen.add(id);
   const last = citizens.get(citizenId);
   if (last && sentAt <= last.sentAt) return; // in UTC with milliseconds, always: texts compare as times do

@@ -63,8 +63,7 @@ function parse(string $contentType, string $body): ?array
     return isset($message['citizenId'], $message['sentAt'], $message['eventType']) ? $message : null;
 }
 
-// Stores what a message says, unless it was stored before or is older than what is there. A resync repairs what is
-// there, so it counts although its state was told before.
+// Stores what a message says, unless it was stored before or is older than what is there.
 function apply(PDO $db, string $id, array $message): void
 {
     $event = $message['eventType'];
@@ -74,7 +73,7 @@ function apply(PDO $db, string $id, array $message): void
     $db->beginTransaction(); // the id is never kept without the state, nor the state without the id
     $seen = $db->prepare('INSERT OR IGNORE INTO seen VALUES (?, ?)');
     $seen->execute([$id, time()]);
-    if ($seen->rowCount() > 0 || $event === 'resync') {
+    if ($seen->rowCount() > 0) {
         // Of an erased citizen nothing is kept but that there is nothing to be told any more.
         $erased = $event === 'citizen.deleted';
         $db->prepare(<<<'SQL'

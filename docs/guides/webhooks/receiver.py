@@ -56,16 +56,13 @@ def parse(content_type, body):
 
 
 def apply(db, webhook_id, message):
-    """Store what a message says, unless it was stored before or is older than what is there.
-
-    A resync repairs what is there, so it counts although its state was told before.
-    """
+    """Store what a message says, unless it was stored before or is older than what is there."""
     event = message["eventType"]
     if event == "test":
         return
     with db:  # one transaction: the id is never kept without the state, nor the state without the id
         new = db.execute("INSERT OR IGNORE INTO seen VALUES (?, ?)", (webhook_id, time.time()))
-        if new.rowcount == 0 and event != "resync":
+        if new.rowcount == 0:
             return
         # Of an erased citizen nothing is kept but that there is nothing to be told any more.
         erased = event == "citizen.deleted"
