@@ -74,7 +74,8 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 		return nil, err
 	}
 	policy := safehttp.Policy{AllowNets: c.AllowNets}
-	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: max(64, c.Concurrency), MaxIdlePerHost: max(16, c.Concurrency)})
+	// Each subscription has its own bound; one for the host would let those that hang hold back their neighbours there.
+	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: 1 << 12, MaxIdlePerHost: 256})
 	s.core = core.New(s.store, core.Options{
 		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted,
 		Counted:   func(n int) { s.metrics.Changes.Add(float64(n)) },

@@ -10,11 +10,10 @@ import (
 	"github.com/opencpm/opencpm/internal/store"
 )
 
-// prefetch is how many due lanes a sender keeps at hand beyond those under way, so
-// that a busy one need not ask the database for each. Of the failures store it keeps
-// no more than leave at once: a citizen whose turn there is far off must not wait with a
-// new change.
-const prefetch = 256
+// prefetch is how many batches of due lanes a sender reads ahead, so that a busy one need
+// not ask the database for each. Of the failures store it keeps no more than leave at once:
+// a citizen whose turn there is far off must not wait with a new change.
+const prefetch = 8
 
 // maxBatch is how many messages are read at once at most, and fresh for how long one
 // may wait for a slot before it is read anew: at an endpoint that is quick many are
@@ -39,7 +38,7 @@ type sender struct {
 	sub  store.Registered
 	gate gate
 
-	queues    [3]queue  // by store.Waiting
+	queues    [4]queue  // by store.Waiting
 	looked    time.Time // when it looked for everything last
 	turn      int       // where there are few slots: whose turn it is
 	claimed   int       // lanes in the queues, under way or not settled; guarded by mu
@@ -85,7 +84,7 @@ func (s *sender) use(sub store.Registered) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if sub.Endpoint.ReleasedAt != s.gate.released {
-		s.queues[store.WaitingStored].look = true
+		s.queues[store.WaitingStored].look, s.queues[store.WaitingBacklog].look = true, true
 	}
 	s.sub = sub
 	s.gate.use(sub)
@@ -113,7 +112,9 @@ func (s *sender) wake(kinds ...store.Waiting) {
 }
 
 // wakeAll makes the sender look for whatever is due.
-func (s *sender) wakeAll() { s.wake(store.WaitingPeople, store.WaitingBulk, store.WaitingStored) }
+func (s *sender) wakeAll() {
+	s.wake(store.WaitingPeople, store.WaitingBulk, store.WaitingStored, store.WaitingBacklog)
+}
 
 // run sends what is due until ctx ends or stop is called, and returns when
 // nothing is under way any more.
@@ -188,8 +189,10 @@ func (s *sender) shares(slots int) []share {
 	}
 	return []share{
 		{store.WaitingStored, slots / 4, 0},
+		{store.WaitingBacklog, slots / 4, 0},
 		{store.WaitingBulk, 1, 0},
 		{store.WaitingPeople, slots, 0},
+		{store.WaitingBacklog, slots, 1},
 		{store.WaitingBulk, slots, 1},
 		{store.WaitingStored, slots, 1},
 	}
@@ -292,7 +295,7 @@ func (s *sender) probe(ctx context.Context, held store.Hold) {
 	if busy {
 		return
 	}
-	for kind := range s.queues {
+	for _, kind := range []store.Waiting{store.WaitingPeople, store.WaitingBacklog, store.WaitingBulk, store.WaitingStored} {
 		q := &s.queues[kind]
 		if len(q.messages) > 0 {
 			q.recompose()
@@ -337,7 +340,7 @@ func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int,
 	if !look {
 		return
 	}
-	ahead := prefetch
+	ahead := prefetch * max(1, q.batch)
 	if q.kind == store.WaitingStored {
 		ahead = max(free, q.batch)
 	}
@@ -364,7 +367,10 @@ func (s *sender) claim(ctx context.Context, q *queue, held store.Hold, free int,
 		q.next = time.Now().Add(time.Second)
 	}
 	q.ready = lanes
-	q.look = q.look || full || len(lanes) > 0 // read on once these are gone
+	q.look = q.look || full || len(lanes) > 0  // read on once these are gone
+	if full && q.kind == store.WaitingPeople { // some may have to wait for long
+		s.queues[store.WaitingBacklog].look = true
+	}
 	s.claimed += len(lanes)
 }
 

@@ -84,7 +84,7 @@ func (d *doorbells) listen(b bell) (<-chan struct{}, func()) {
 }
 
 // LanesChanged gives a channel that receives after there is something new of a kind to
-// deliver; several occasions may make one receive. Call stop when done.
+// deliver, people's, in bulk or stored; several occasions may make one receive. Call stop when done.
 func (s *Store) LanesChanged(kind Waiting) (c <-chan struct{}, stop func()) {
 	return s.doorbells.listen([]bell{bellLanes, bellBulk, bellStored}[kind])
 }

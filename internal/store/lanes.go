@@ -36,10 +36,15 @@ type Waiting int
 
 // The kinds of what waits.
 const (
-	WaitingPeople Waiting = iota // for what somebody did just now
-	WaitingBulk                  // for what was done for many, or by nobody
-	WaitingStored                // in the failures store
+	WaitingPeople  Waiting = iota // what somebody did just now
+	WaitingBulk                   // what was done for many, or by nobody
+	WaitingStored                 // what is in the failures store
+	WaitingBacklog                // what somebody did, and has been due for a minute
 )
+
+// backlogAge is after how long what somebody did is not what he waits for any more: when
+// an endpoint comes back, what happens then goes before what happened meanwhile.
+const backlogAge = time.Minute
 
 // LaneQuery says which lanes to list.
 type LaneQuery struct {
@@ -69,7 +74,14 @@ func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consen
 	const mine = `subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 <> 0`
 	lane, receipt, before := `lane WHERE `+mine+` AND bulk = $3`, `receipt r WHERE stored = 0 AND `+mine+` AND bulk = $3`, "e.stored = 0"
 	args := []any{q.Subscription, q.Held.mask(), int64(q.Kind), q.Limit}
-	if q.Kind == WaitingStored {
+	switch q.Kind {
+	case WaitingPeople:
+		lane, receipt = lane+` AND due_at > $5`, receipt+` AND due_at > $5`
+		args = append(args, q.Now.Add(-backlogAge))
+	case WaitingBacklog:
+		lane, receipt = lane+` AND due_at <= $5`, receipt+` AND due_at <= $5`
+		args[2], args = int64(0), append(args, q.Now.Add(-backlogAge))
+	case WaitingStored:
 		const ready = ` AND (due_at <= $5 OR failed_at < $3)`
 		lane, receipt, before = `delivery_failure WHERE `+mine+ready, `receipt r WHERE stored = 1 AND `+mine+ready, "e.stored = 1 AND e.due_at <= r.due_at"
 		args = []any{q.Subscription, q.Held.mask(), q.Released, q.Limit, q.Now}
@@ -88,7 +100,7 @@ func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consen
 	switch {
 	case err != nil:
 		return nil, 0, s.classify(err)
-	case q.Kind != WaitingStored: // which is due last: the list goes on with what is not due yet
+	case q.Kind != WaitingStored: // the list goes on with what is not due yet
 		for i, v := range list {
 			if v.DueAt > q.Now {
 				return list[:i], v.DueAt, nil

@@ -259,7 +259,7 @@ func take(t *testing.T, st *store.Store) store.Hold {
 
 func lanes(t *testing.T, st *store.Store, sub store.Registered, h store.Hold, stored bool) []store.Lane {
 	t.Helper()
-	kinds, list := []store.Waiting{store.WaitingPeople, store.WaitingBulk}, []store.Lane{}
+	kinds, list := []store.Waiting{store.WaitingPeople, store.WaitingBulk, store.WaitingBacklog}, []store.Lane{}
 	if stored {
 		kinds = []store.Waiting{store.WaitingStored}
 	}
