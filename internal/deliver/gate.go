@@ -85,5 +85,5 @@ func (g *gate) refused(now consent.Instant, overloaded bool) (down bool) {
 	return !g.letter && !g.down && g.failures >= downAfter && now >= g.since.Add(downWithin)
 }
 
-// hush notes that the endpoint asked for a pause.
-func (g *gate) hush(until consent.Instant) { g.wait = max(g.wait, until) }
+// hush notes that the endpoint asked for a pause. After it messages leave gently.
+func (g *gate) hush(until consent.Instant) { g.wait, g.open = max(g.wait, until), 1 }

@@ -105,7 +105,7 @@ func (m *machine) allow(a arrival) *laneModel {
 	case l.underway:
 		m.fault("%s: a message left while another one was under way", key)
 	case l.doubt: // as if the last one had not been
-		l.doubt, l.failures = false, unknown
+		l.doubt, l.failures, l.delivered = false, unknown, 0
 	case v <= l.delivered:
 		m.fault("%s: version %d was delivered and left again", key, v)
 	case v > l.version:
