@@ -146,14 +146,18 @@ const (
 	maxFiltered       = 500
 )
 
+// MaxToken is how many characters a token or secret has at most.
+const MaxToken = 8192
+
 // SubscriptionSecrets are sealed at rest and never answered or logged.
 type SubscriptionSecrets struct {
 	Token        string `json:"token,omitempty"`
 	RefreshToken string `json:"refreshToken,omitempty"`
 	ClientSecret string `json:"clientSecret,omitempty"`
-	// TokenExpiresAt is when the token ends that was got by the client credentials grant,
-	// zero where that is not known.
+	// TokenExpiresAt is when a token ends that we got ourselves, and TokenRenewAt when it has
+	// lived 80 % of its life; zero where that is not known.
 	TokenExpiresAt Instant `json:"tokenExpiresAt,omitempty"`
+	TokenRenewAt   Instant `json:"tokenRenewAt,omitempty"`
 	// Headers are sent with every message; they may hold keys.
 	Headers map[string]string `json:"headers,omitempty"`
 	// SigningSecret signs every message, in the form of Standard Webhooks: whsec_ and
@@ -179,9 +183,12 @@ func (s *Subscription) Check(faults *Faults) {
 	s.checkOptions(faults)
 	CheckText(faults, "tokenName", s.TokenName, 0, 100)
 	CheckText(faults, "clientId", s.ClientID, 0, 500)
-	CheckText(faults, "token", s.Secrets.Token, 0, 8192)
-	CheckText(faults, "refreshToken", s.Secrets.RefreshToken, 0, 8192)
-	CheckText(faults, "clientSecret", s.Secrets.ClientSecret, 0, 8192)
+	CheckText(faults, "token", s.Secrets.Token, 0, MaxToken)
+	CheckText(faults, "refreshToken", s.Secrets.RefreshToken, 0, MaxToken)
+	CheckText(faults, "clientSecret", s.Secrets.ClientSecret, 0, MaxToken)
+	if _, ok := SigningKey(s.Secrets.SigningSecret); !ok && s.Secrets.SigningSecret != "" {
+		faults.Add("signingSecret", "must be %s followed by %d to %d random bytes in base64", signingPrefix, minSigningKey, maxSigningKey)
+	}
 	switch s.AuthType {
 	case AuthNone:
 	case AuthToken:

@@ -18,11 +18,12 @@ import (
 func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, probe bool) {
 	// What has begun is finished when the process stops; the time-out bounds it.
 	ctx, sub, l := context.WithoutCancel(ctx), s.settings(), m.lane
-	outcome := store.Settlement{Lane: l, Rendered: m.Sequence, SentAt: consent.Instant(m.SentAt), Epoch: epoch}
 	r := result{class: "erased"}
 	if m.known {
-		r = s.e.post(ctx, sub, m)
-	} else {
+		m, r = s.e.deliver(ctx, sub, m, epoch)
+	}
+	outcome := store.Settlement{Lane: l, Rendered: m.Sequence, SentAt: consent.Instant(m.SentAt), Epoch: epoch}
+	if !m.known {
 		// Erased, and the reference forgotten after 30 days, or the receipt unreadable since:
 		// nobody to tell about.
 		outcome.Rendered = l.Version

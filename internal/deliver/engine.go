@@ -60,7 +60,7 @@ type Attempt struct {
 	Citizen      consent.ID
 	Version      int64
 	Delivered    bool
-	Class        string        // ok, status, erased, or the class of a safehttp.Error
+	Class        string        // ok, status, token, erased, internal, or the class of a safehttp.Error
 	Stored       bool          // moved to, or still in, the failures store
 	Took         time.Duration // of the POST
 	SinceChange  time.Duration // from the first change it carries to its answer
@@ -91,6 +91,7 @@ type Engine struct {
 	setups int64                     // the store's count when the settings of the senders were read
 
 	tallies map[int64]*store.Tally // by subscription: what the store has not been told yet
+	tokens  tokens
 
 	settle  chan settling
 	running map[int64]*sender // by number of the subscription; Run's alone

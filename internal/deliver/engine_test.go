@@ -31,6 +31,7 @@ type arrival struct {
 	url    string
 	header http.Header
 	body   received
+	raw    []byte
 }
 
 type received struct {
@@ -69,11 +70,23 @@ type endpoint struct {
 	takes    time.Duration
 	after    string // of every answer, the header Retry-After
 	at, most int    // requests under way, and the most there were since they were looked at
+	tokens   *authority // answers where tokens are got
 }
 
 func (e *endpoint) post(_ context.Context, r safehttp.Request) (safehttp.Response, error) {
-	a := arrival{at: time.Now(), url: r.URL, header: r.Header}
-	if err := json.Unmarshal(r.Body, &a.body); err != nil {
+	if r.URL == tokenURL {
+		return e.tokens.post(r)
+	}
+	a := arrival{at: time.Now(), url: r.URL, header: r.Header, raw: r.Body}
+	body := r.Body
+	if r.Header.Get("Content-Type") == "application/cloudevents+json" {
+		var event struct{ Data json.RawMessage }
+		if err := json.Unmarshal(body, &event); err != nil {
+			return safehttp.Response{}, err
+		}
+		body = event.Data
+	}
+	if err := json.Unmarshal(body, &a.body); err != nil {
 		return safehttp.Response{}, err
 	}
 	lane := r.URL + " " + a.body.CitizenID
@@ -174,15 +187,22 @@ func newWorld(t *testing.T, dir string, keys *seal.Keyring, at *endpoint) *world
 }
 
 func (w *world) start() {
-	e := New(w.st, Options{
-		Post: w.at.post, QuickAttempts: 3, QuickDelays: []time.Duration{time.Second, 5 * time.Second},
-		RetryInterval: time.Hour, RetrySpread: 0.1, Timeout: 15 * time.Second, Concurrency: 8, Notify: w.notify,
-	})
+	o := options(w.at)
+	o.Notify = w.notify
+	e := New(w.st, o)
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() { e.Run(run); close(done) }()
 	w.cancel = cancel
 	w.stop = func() { cancel(); <-done }
+}
+
+// options are those of the engines of these tests.
+func options(at *endpoint) Options {
+	return Options{
+		Post: at.post, QuickAttempts: 3, QuickDelays: []time.Duration{time.Second, 5 * time.Second},
+		RetryInterval: time.Hour, RetrySpread: 0.1, Timeout: 15 * time.Second, Concurrency: 8,
+	}
 }
 
 func (w *world) close() {
@@ -598,7 +618,8 @@ func TestAuthentication(t *testing.T) {
 				URL: "https://crm.example/hook?v=1", AuthType: consent.AuthToken, TokenLocation: c.location, TokenName: c.tokenName,
 				Secrets: consent.SubscriptionSecrets{Token: c.token},
 			}}
-			url, header, err := authenticate(sub)
+			header := http.Header{}
+			url, err := authenticate(sub, header)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,7 +21,7 @@ const statusGone = http.StatusGone
 // result is what came of one POST.
 type result struct {
 	reason     string // why it was not delivered, in one sentence; empty for a 2xx answer
-	class      string // ok, status, erased, internal, or the class of a safehttp.Error
+	class      string // ok, status, token, erased, internal, or the class of a safehttp.Error
 	status     int    // 0 without an answer
 	retryAfter time.Duration
 	took       time.Duration
@@ -39,20 +39,22 @@ func (e *Engine) timeout(sub store.Registered) time.Duration {
 	return e.o.Timeout
 }
 
-// post sends a message once.
+// post sends a message once, with the token that the subscription has.
 func (e *Engine) post(ctx context.Context, sub store.Registered, m message) result {
-	body, err := m.render()
+	body, contentType, err := m.envelope(sub.Format)
 	if err != nil {
 		return result{reason: "the message cannot be rendered", class: "internal"}
 	}
-	address, header, err := authenticate(sub)
-	if err != nil {
-		return result{reason: "the URL of the subscription cannot be read", class: "internal"}
-	}
+	header := http.Header{}
 	for name, value := range sub.Secrets.Headers {
 		header.Set(name, value)
 	}
-	header.Set("Webhook-Id", m.EventID.String())
+	address, err := authenticate(sub, header)
+	if err != nil {
+		return result{reason: "the URL of the subscription cannot be read", class: "internal"}
+	}
+	header.Set("Content-Type", contentType)
+	sign(header, sub.Secrets.SigningKeys(consent.At(time.Now())), m.EventID.String(), time.Now(), body)
 	r := result{request: safehttp.Request{URL: address, Header: header, Body: body, Timeout: e.timeout(sub)}}
 	began := time.Now()
 	r.answer, err = e.o.Post(ctx, r.request)
@@ -89,25 +91,23 @@ func retryAfter(text string, now time.Time) time.Duration {
 
 var hasScheme = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9!#$%&'*+.^_|~-]* +\S`)
 
-// authenticate gives the URL and the headers with which a message goes to its
-// endpoint: an API key in a header or in the query under its own name, or a bearer
-// token.
-func authenticate(sub store.Registered) (string, http.Header, error) {
-	header := http.Header{"Content-Type": {"application/json"}}
+// authenticate gives the URL with which a message goes to its endpoint, and adds the
+// header: an API key in a header or in the query under its own name, or a bearer token.
+func authenticate(sub store.Registered, header http.Header) (string, error) {
 	value := sub.Secrets.Token
 	switch {
 	case sub.AuthType != consent.AuthToken:
 	case sub.TokenLocation == consent.InQuery:
 		u, err := url.Parse(sub.URL)
 		if err != nil {
-			return "", nil, err
+			return "", err
 		}
 		q := url.QueryEscape(sub.TokenName) + "=" + url.QueryEscape(value)
 		if u.RawQuery != "" {
 			q = u.RawQuery + "&" + q
 		}
 		u.RawQuery = q
-		return u.String(), header, nil
+		return u.String(), nil
 	case sub.TokenName == "" || strings.EqualFold(sub.TokenName, "Authorization"):
 		if !hasScheme.MatchString(value) {
 			value = "Bearer " + value
@@ -116,5 +116,5 @@ func authenticate(sub store.Registered) (string, http.Header, error) {
 	default:
 		header.Set(sub.TokenName, value)
 	}
-	return sub.URL, header, nil
+	return sub.URL, nil
 }

@@ -109,13 +109,14 @@ type Request struct {
 	Header  http.Header // each of them as CheckHeader allows
 	Body    []byte
 	Timeout time.Duration // of the whole call, from the host name to the end of the answer; 0 means DefaultTimeout
+	Whole   bool          // keep as much of the answer as is read, 64 KiB, instead of 4 KiB: somebody reads it
 }
 
 // Response is an answer, whatever its status: a redirect is one, too.
 type Response struct {
 	Status    int
 	Header    http.Header
-	Body      []byte        // as received, up to 4 KiB; it is never decompressed
+	Body      []byte        // as received, up to what the request keeps; it is never decompressed
 	Truncated bool          // Body is not the whole: it was longer, broke off or came too slowly
 	Duration  time.Duration // of the whole call, on an error as well
 }
@@ -163,7 +164,7 @@ func (c *Client) post(ctx context.Context, r Request) (Response, error) {
 	response, err := c.transport.RoundTrip(request)
 	switch {
 	case err == nil:
-		return read(response), nil
+		return read(response, r.Whole), nil
 	case ctx.Err() != nil:
 		return Response{}, context.Cause(ctx)
 	case !time.Now().Before(deadline): // the timer of during may be late
@@ -174,18 +175,22 @@ func (c *Client) post(ctx context.Context, r Request) (Response, error) {
 
 // read takes from an answer what is kept of it. A body read to its end frees the connection for the next call; any
 // other costs the connection.
-func read(r *http.Response) Response {
+func read(r *http.Response, whole bool) Response {
 	defer r.Body.Close()
 	answer := Response{Status: r.StatusCode, Header: r.Header}
 	if r.StatusCode == http.StatusSwitchingProtocols {
 		answer.Truncated = true // what follows is no body, and no deadline would end it
 		return answer
 	}
+	kept := int64(keptBody)
+	if whole {
+		kept = maxBody
+	}
 	var err error
-	answer.Body, err = io.ReadAll(io.LimitReader(r.Body, keptBody))
+	answer.Body, err = io.ReadAll(io.LimitReader(r.Body, kept))
 	if err == nil {
 		var more int64
-		more, err = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody-keptBody))
+		more, err = io.Copy(io.Discard, io.LimitReader(r.Body, maxBody-kept+1))
 		answer.Truncated = more > 0
 	}
 	answer.Truncated = answer.Truncated || err != nil
