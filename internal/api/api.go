@@ -118,6 +118,7 @@ func (s *server) routes() {
 	route(s, "PUT    /v1/subscriptions/{id}", "replaceSubscription", consent.WebhooksManage, s.replaceSubscription)
 	route(s, "PATCH  /v1/subscriptions/{id}", "changeSubscription", consent.WebhooksManage, s.changeSubscription)
 	route(s, "DELETE /v1/subscriptions/{id}", "deleteSubscription", consent.WebhooksManage, s.deleteSubscription)
+	route(s, "POST   /v1/subscriptions/{id}/rotate-secret", "rotateSecret", consent.WebhooksManage, s.rotateSecret)
 
 	route(s, "POST   /v1/jobs", "createJob", consent.JobsWrite, s.createJob)
 	route(s, "GET    /v1/jobs", "listJobs", consent.JobsRead, s.listJobs)

@@ -3,6 +3,7 @@ package api_test
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -42,7 +43,8 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	hook := `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/", "authType": "token", "token": "planted-and-long-secret"}`
 	made := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook, key)
-	if again := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook, key); again.text != made.text {
+	secret := fmt.Sprintf("%q", made.json["signingSecret"])
+	if again := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook, key); secret == `""` || again.text != strings.Replace(made.text, secret, "null", 1) {
 		t.Errorf("made %s, again %s", made.text, again.text)
 	}
 

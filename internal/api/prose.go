@@ -222,10 +222,11 @@ var operations = withKinds(map[string]prose{
 	},
 	"createSubscription": {
 		once: true, tag: tagSubscriptions, summary: "Create a subscription", status: http.StatusCreated,
-		description: "From now on every change of a citizen of the application is sent to the `url`, in order for each citizen, until it is delivered.",
-		errors:      []int{http.StatusNotFound},
-		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "updateType": "effective-permission", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,
-		answer:      exampleSubscription,
+		description: "From now on every change of a citizen of the application is sent to the `url`, in order for each citizen, until it is delivered.\n\n" +
+			"Every message is signed after Standard Webhooks. Where no `signingSecret` is given one is made, and answered here and nowhere else: a repetition with the same `Idempotency-Key` answers `null`.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "updateType": "effective-permission", "authType": "token", "token": "a-long-and-secret-token", "tokenName": "X-Token"}`,
+		answer:  exampleWithSecret,
 	},
 	"listSubscriptions": {
 		tag: tagSubscriptions, summary: "List subscriptions", description: "Those of all applications of the credential, in the order in which they were created.",
@@ -250,6 +251,14 @@ var operations = withKinds(map[string]prose{
 	},
 	"deleteSubscription": {
 		tag: tagSubscriptions, summary: "Delete a subscription", description: "What waits for it ends with it.", errors: []int{http.StatusNotFound},
+	},
+	"rotateSecret": {
+		bare: true, tag: tagSubscriptions, summary: "Rotate the signing secret",
+		description: "Makes a new `signingSecret`, which is answered here and nowhere else. From now on messages are signed with it, and with the one before beside it until `previousSigningSecretUntil`; " +
+			"the one before that ends at once. Each call makes another one.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"overlapSeconds": 86400}`,
+		answer:  strings.Replace(exampleWithSecret, `"previousSigningSecretUntil": null`, `"previousSigningSecretUntil": "2026-11-23T09:30:00.000Z"`, 1),
 	},
 	"getPermissionConfiguration": {
 		tag: tagPermissions, summary: "Read what permissions can be given for", description: "What `optionId` may be, and what it means.",
@@ -411,16 +420,19 @@ const (
 		"submissionId": "01995c43-1a2b-7c3d-8e4f-5a6b7c8d9e0f", "updatedAt": "2026-11-22T09:30:00.000Z"}`
 	exampleSubscription = `{"id": "01995c41-3c4d-7f77-8899-aabbccddeeff", "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent",
 		"updateType": "effective-permission", "status": "active", "authType": "token", "tokenLast4": "oken", "tokenLocation": "header", "tokenName": "X-Token", "refreshTokenLast4": null,
-		"refreshUrl": null, "clientId": null, "clientSecretLast4": null, "tokenUrl": null, "scope": null, "retryPolicy": "adaptive", "format": "plain", "messagePerChange": false, "strictOrder": false,
+		"refreshUrl": null, "clientId": null, "clientSecretLast4": null, "tokenUrl": null, "scope": null, "signingSecretLast4": "dw==", "previousSigningSecretUntil": null, "retryPolicy": "adaptive", "format": "plain", "messagePerChange": false, "strictOrder": false,
 		"onlyOnStateChange": false, "ignoreClients": [], "filter": {"options": [], "channels": [], "preferences": []}, "includeCitizenToken": false, "citizenTokenValidity": "P30D",
 		"timeoutSeconds": null, "headerNames": [], "createdAt": "2026-11-22T09:30:00.000Z", "updatedAt": "2026-11-22T09:30:00.000Z", "pausedAt": null, "missedChanges": null,
 		"endpoint": {"state": "healthy", "failingSince": null, "downSince": null, "nextProbeAt": null, "waitUntil": null, "goneAt": null, "lastSuccessAt": "2026-11-22T09:31:02.184Z",
 		"lastFailureAt": null, "lastReason": null, "delivered": 12, "failed": 0}}`
+	exampleSecret = `"whsec_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0dw=="`
 )
 
 const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationId": "northwind", "kind": "ledger-check", "state": "running", "maxPerSecond": null,
 	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},
 	"createdAt": "2026-11-22T09:29:58.000Z", "startedAt": "2026-11-22T09:29:58.100Z", "finishedAt": null, "expiresAt": null, "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "error": null, "files": []}`
+// exampleWithSecret is a subscription as it is answered once.
+var exampleWithSecret = strings.TrimSuffix(exampleSubscription, "}") + `, "signingSecret": ` + exampleSecret + `}`
 
 // fields are the words and the values of every field, which mean the same wherever
 // the name stands.
@@ -537,12 +549,18 @@ var fields = map[string]struct {
 	"tokenName":         {description: "The name of the header or parameter that carries the token; null for `Authorization: Bearer`."},
 	"refreshToken":      {description: "OAuth 2.0 refresh token for the endpoint. It is never answered."},
 	"refreshTokenLast4": {description: "The end of the refresh token, where it is long enough to stay secret."},
-	"refreshUrl":        {description: "Where the endpoint's access token is refreshed."},
-	"clientId":          {description: "Our client id at the `refreshUrl`."},
-	"clientSecret":      {description: "Our client secret at the `refreshUrl`. It is never answered."},
+	"refreshUrl":        {description: "Where the endpoint's access token is refreshed with the `refreshToken` when the endpoint answers 401."},
+	"clientId":          {description: "Our client id at the `refreshUrl` or `tokenUrl`."},
+	"clientSecret":      {description: "Our client secret at the `refreshUrl` or `tokenUrl`. It is never answered."},
 	"clientSecretLast4": {description: "The end of the client secret, where it is long enough to stay secret."},
-	"createdAt":         {description: "When it was created."},
-	"updatedAt":         {description: "When it was last changed."},
+	"signingSecret":     {description: "What messages are signed with after Standard Webhooks: `whsec_` and 24 to 64 random bytes in base64. One that is set replaces the one before at once. It is answered only where it is made for you, once."},
+
+	"signingSecretLast4":         {description: "The end of the signing secret; null where messages are not signed."},
+	"previousSigningSecretUntil": {description: "Until when messages are signed with the secret before as well; null where they are not."},
+	"overlapSeconds":             {description: "For how long the secret before goes on beside the new one; left out, for a day. At most 7 days."},
+
+	"createdAt": {description: "When it was created."},
+	"updatedAt": {description: "When it was last changed."},
 
 	"application":                    {description: "The settings of the application as a whole."},
 	"defaultLocale":                  {description: "The language where none is asked for, as a tag such as `en` or `de-AT`."},

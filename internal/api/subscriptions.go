@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -30,6 +31,7 @@ type subscriptionChange struct {
 	ClientSecret  optional[string]                     `json:"clientSecret,omitempty" maxLength:"8192" writeOnly:"true"`
 	TokenURL      optional[string]                     `json:"tokenUrl,omitempty" minLength:"1" maxLength:"2048"`
 	Scope         optional[string]                     `json:"scope,omitempty" maxLength:"1000"`
+	SigningSecret optional[string]                     `json:"signingSecret,omitempty" maxLength:"200" writeOnly:"true"`
 
 	RetryPolicy          optional[consent.RetryPolicy]   `json:"retryPolicy,omitempty" minLength:"1" maxLength:"50"`
 	Format               optional[consent.MessageFormat] `json:"format,omitempty" minLength:"1" maxLength:"50"`
@@ -86,6 +88,7 @@ func (c *subscriptionChange) apply(v *consent.Subscription) {
 	c.ClientSecret.set(&v.Secrets.ClientSecret)
 	c.TokenURL.set(&v.TokenURL)
 	c.Scope.set(&v.Scope)
+	c.SigningSecret.set(&v.Secrets.SigningSecret)
 	c.RetryPolicy.set(&v.RetryPolicy)
 	c.Format.set(&v.Format)
 	c.MessagePerChange.set(&v.MessagePerChange)
@@ -119,6 +122,9 @@ type subscription struct {
 	ClientSecretLast4 consent.Text               `json:"clientSecretLast4"`
 	TokenURL          consent.Text               `json:"tokenUrl"`
 	Scope             consent.Text               `json:"scope"`
+
+	SigningSecretLast4         consent.Text      `json:"signingSecretLast4"`
+	PreviousSigningSecretUntil consent.Timestamp `json:"previousSigningSecretUntil"`
 
 	RetryPolicy          consent.RetryPolicy   `json:"retryPolicy"`
 	Format               consent.MessageFormat `json:"format"`
@@ -184,7 +190,7 @@ func subscriptionOf(v store.Registered) subscription {
 		ID: v.ID, ApplicationID: v.ApplicationID, Name: v.Name, URL: v.URL, UpdateType: v.UpdateType, Status: v.Status,
 		AuthType: v.AuthType, TokenLast4: last4(v.Secrets.Token), TokenLocation: v.TokenLocation, TokenName: consent.Text(v.TokenName),
 		RefreshTokenLast4: last4(v.Secrets.RefreshToken), RefreshURL: consent.Text(v.RefreshURL), ClientID: consent.Text(v.ClientID), ClientSecretLast4: last4(v.Secrets.ClientSecret),
-		TokenURL: consent.Text(v.TokenURL), Scope: consent.Text(v.Scope),
+		TokenURL: consent.Text(v.TokenURL), Scope: consent.Text(v.Scope), SigningSecretLast4: last4(v.Secrets.SigningSecret),
 		RetryPolicy: v.RetryPolicy, Format: v.Format, MessagePerChange: v.MessagePerChange, StrictOrder: v.StrictOrder,
 		OnlyOnStateChange: v.OnlyOnStateChange, IgnoreClients: orEmpty(v.IgnoreClients),
 		Filter:              subscriptionFilter{orEmpty(v.Filter.Options), orEmpty(v.Filter.Channels), orEmpty(v.Filter.Preferences)},
@@ -193,6 +199,9 @@ func subscriptionOf(v store.Registered) subscription {
 		Endpoint: endpointOf(v),
 	}
 	out.HeaderNames = orEmpty(out.HeaderNames)
+	if until := v.Secrets.PreviousUntil; until > consent.At(time.Now()) {
+		out.PreviousSigningSecretUntil = consent.Timestamp(until)
+	}
 	if v.PausedAt != 0 {
 		out.MissedChanges = &v.Missed
 	}
@@ -223,14 +232,24 @@ type subscriptionList struct {
 	Page
 }
 
+// Subscription is the read form as a part of another: only what is exported can be.
+type Subscription = subscription
+
+// subscriptionWithSecret is a subscription and the signing secret that was made for it,
+// which is answered this once.
+type subscriptionWithSecret struct {
+	Subscription
+	SigningSecret consent.Text `json:"signingSecret"`
+}
+
 type createSubscriptionInput struct{ body[newSubscription] }
 
-func (s *server) createSubscription(ctx context.Context, actor core.Actor, in *createSubscriptionInput) (subscription, error) {
+func (s *server) createSubscription(ctx context.Context, actor core.Actor, in *createSubscriptionInput) (subscriptionWithSecret, error) {
 	value, request := in.read()
 	v := consent.Subscription{ApplicationID: string(value.ApplicationID.value)}
 	(*subscriptionChange)(&value).apply(&v)
-	created, err := s.Core.CreateSubscription(ctx, actor, request, v)
-	return subscriptionOf(created), err
+	created, secret, err := s.Core.CreateSubscription(ctx, actor, request, v)
+	return subscriptionWithSecret{subscriptionOf(created), consent.Text(secret)}, err
 }
 
 type listSubscriptionsInput struct {
@@ -298,6 +317,27 @@ func (s *server) editSubscription(ctx context.Context, actor core.Actor, id cons
 		}
 	})
 	return subscriptionOf(v), err
+}
+
+// rotation says how a signing secret is replaced.
+type rotation struct {
+	OverlapSeconds optional[int64] `json:"overlapSeconds,omitempty" minimum:"0" maximum:"604800"`
+}
+
+type rotateSecretInput struct {
+	SubscriptionPath
+	body[rotation]
+}
+
+func (s *server) rotateSecret(ctx context.Context, actor core.Actor, in *rotateSecretInput) (subscriptionWithSecret, error) {
+	value, request := in.read()
+	var overlap *time.Duration
+	if value.OverlapSeconds.given && !value.OverlapSeconds.null {
+		long := time.Duration(value.OverlapSeconds.value) * time.Second
+		overlap = &long
+	}
+	v, err := s.Core.RotateSigningSecret(ctx, actor, request, consent.ID(in.ID), overlap)
+	return subscriptionWithSecret{subscriptionOf(v), consent.Text(v.Secrets.SigningSecret)}, err
 }
 
 func (s *server) deleteSubscription(ctx context.Context, actor core.Actor, in *SubscriptionPath) (nothing, error) {

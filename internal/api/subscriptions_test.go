@@ -7,10 +7,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/opencpm/opencpm/internal/api"
+	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/identity"
 	"github.com/opencpm/opencpm/internal/store"
 )
@@ -25,10 +27,13 @@ func subscribed(a reply, differs map[string]any) map[string]any {
 	all := map[string]any{
 		"id": a.json["id"], "applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "updateType": "effective-permission", "status": "active",
 		"authType": "none", "tokenLast4": nil, "tokenLocation": "header", "tokenName": nil, "refreshTokenLast4": nil, "refreshUrl": nil, "clientId": nil, "clientSecretLast4": nil,
-		"tokenUrl": nil, "scope": nil, "retryPolicy": "adaptive", "format": "plain", "messagePerChange": false, "strictOrder": false, "onlyOnStateChange": false,
+		"tokenUrl": nil, "scope": nil, "signingSecretLast4": a.json["signingSecretLast4"], "previousSigningSecretUntil": nil, "retryPolicy": "adaptive", "format": "plain", "messagePerChange": false, "strictOrder": false, "onlyOnStateChange": false,
 		"ignoreClients": []any{}, "filter": map[string]any{"options": []any{}, "channels": []any{}, "preferences": []any{}}, "includeCitizenToken": false,
 		"citizenTokenValidity": "P30D", "timeoutSeconds": nil, "headerNames": []any{},
 		"createdAt": a.json["createdAt"], "updatedAt": a.json["updatedAt"], "pausedAt": nil, "missedChanges": nil,
+	}
+	if _, made := a.json["signingSecret"]; made { // it was created
+		all["signingSecret"] = a.json["signingSecret"]
 	}
 	maps.Copy(all, differs)
 	state := "healthy"
@@ -123,9 +128,18 @@ func TestSubscriptionsThatBreakARule(t *testing.T) {
 		`"authType": "magic"`:        "authType",
 		`"tokenLocation": "cookie"`:  "tokenLocation",
 		`"authType": "token"`:        "token",
-		`"authType": "token", "token": "x", "tokenLocation": "query"`: "tokenName",
-		`"authType": "token", "token": "x", "tokenName": "Host"`:      "tokenName",
-		`"refreshUrl": "nowhere"`:                                     "refreshUrl",
+		`"authType": "token", "token": "x", "tokenLocation": "query"`:                                                     "tokenName",
+		`"authType": "token", "token": "x", "tokenName": "Host"`:                                                          "tokenName",
+		`"authType": "token", "token": "x", "tokenName": "webhook-signature"`:                                             "tokenName",
+		`"authType": "token", "token": "x", "tokenName": "Content-Type"`:                                                  "tokenName",
+		`"authType": "token", "token": "x", "tokenName": "X-Key", "headers": {"x-key": "y"}`:                              "headers.x-key",
+		`"headers": {"Webhook-Timestamp": "0"}`:                                                                           "headers.Webhook-Timestamp",
+		`"headers": {"authorization": "Bearer x"}`:                                                                        "headers.authorization",
+		`"refreshUrl": "nowhere"`:                                                                                         "refreshUrl",
+		`"tokenUrl": "http://169.254.169.254/"`:                                                                           "tokenUrl",
+		`"signingSecret": "planted-secret-0123456789"`:                                                                    "signingSecret",
+		`"signingSecret": "whsec_c2hvcnQ="`:                                                                               "signingSecret",
+		`"signingSecret": "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZg"`: "signingSecret",
 	} {
 		given := map[string]any{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}
 		maps.Copy(given, decoded(t, "{"+body+"}"))
@@ -167,4 +181,83 @@ func TestSubscriptionsAreListed(t *testing.T) {
 	}
 	w.refused(http.StatusUnprocessableEntity, "GET", "/v1/subscriptions?status=stopped&updateType=x&limit=0", nil, "query.status", "query.updateType", "query.limit")
 	w.refused(http.StatusNotFound, "GET", "/v1/subscriptions/x", nil) // what is no id names nothing
+}
+
+// TestSigningSecrets follows the signing secret of a subscription: it is answered where it
+// was made for the caller, and nowhere else.
+func TestSigningSecrets(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	given := consent.SigningSecret([]byte("planted-planted-planted-planted"))
+	hook := map[string]any{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hook", "signingSecret": given}
+	a := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook)
+	if a.json["signingSecret"] != nil || a.json["signingSecretLast4"] != given[len(given)-4:] {
+		t.Errorf("created with a secret: %s", a.text)
+	}
+	delete(hook, "signingSecret")
+	a = w.ok(http.StatusCreated, "POST", "/v1/subscriptions", hook)
+	first := a.json["signingSecret"].(string)
+	at := "/v1/subscriptions/" + a.json["id"].(string)
+	known := []string{given, first}
+	if _, ok := consent.SigningKey(first); !ok {
+		t.Errorf("made %q", first)
+	}
+
+	silent := func(a reply, secret string, overlaps bool) {
+		t.Helper()
+		for _, s := range known {
+			if strings.Contains(a.text, s) {
+				t.Errorf("a secret is answered: %s", a.text)
+			}
+		}
+		last4 := any(nil)
+		if secret != "" {
+			last4 = secret[len(secret)-4:]
+		}
+		if a.json["signingSecretLast4"] != last4 || (a.json["previousSigningSecretUntil"] != nil) != overlaps {
+			t.Errorf("the secret ends in %v until %v, want %v, %v", a.json["signingSecretLast4"], a.json["previousSigningSecretUntil"], last4, overlaps)
+		}
+	}
+	rotate := func(body any, overlap time.Duration) string {
+		t.Helper()
+		began := time.Now()
+		a := w.ok(http.StatusOK, "POST", at+"/rotate-secret", body)
+		secret := a.json["signingSecret"].(string)
+		silent(a, secret, overlap > 0)
+		if until, _ := a.json["previousSigningSecretUntil"].(string); overlap > 0 {
+			end, err := time.Parse(time.RFC3339, until)
+			if early := began.Add(overlap).Truncate(time.Millisecond); err != nil || end.Before(early) || end.After(early.Add(time.Minute)) {
+				t.Errorf("the secret before lives until %s, not for %v", until, overlap)
+			}
+		}
+		if slices.Contains(known, secret) {
+			t.Errorf("%s was made twice", secret)
+		}
+		known = append(known, secret)
+		return secret
+	}
+
+	silent(w.ok(http.StatusOK, "GET", at, nil), first, false)
+	second := rotate(nil, 24*time.Hour)
+	silent(w.ok(http.StatusOK, "GET", at, nil), second, true)
+	silent(w.ok(http.StatusOK, "PATCH", at, `{"name": "CRM 2"}`), second, true)
+	third := rotate(`{"overlapSeconds": 60}`, time.Minute)
+	silent(w.ok(http.StatusOK, "PUT", at, `{"name": "CRM", "url": "https://crm.example.com/hook"}`), third, true)
+	fourth := rotate(`{"overlapSeconds": 0}`, 0)
+	silent(w.ok(http.StatusOK, "GET", at, nil), fourth, false)
+	w.refused(http.StatusUnprocessableEntity, "POST", at+"/rotate-secret", `{"overlapSeconds": 604801}`, "body.overlapSeconds")
+	w.refused(http.StatusUnprocessableEntity, "POST", at+"/rotate-secret", `{"overlapSeconds": -1}`, "body.overlapSeconds")
+	silent(w.ok(http.StatusOK, "GET", at, nil), fourth, false)
+	rotate(`{"overlapSeconds": 604800}`, 7*24*time.Hour)
+
+	// One that is set takes the place of both at once, and null ends the signing.
+	silent(w.ok(http.StatusOK, "PATCH", at, map[string]any{"signingSecret": given}), given, false)
+	silent(w.ok(http.StatusOK, "PATCH", at, `{"signingSecret": null}`), "", false)
+	rotate(nil, 0)
+	w.refused(http.StatusNotFound, "POST", "/v1/subscriptions/x/rotate-secret", nil)
+	for _, s := range known {
+		if strings.Contains(w.log.String(), s) {
+			t.Error("a secret is in the log")
+		}
+	}
 }

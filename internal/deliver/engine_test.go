@@ -68,8 +68,8 @@ type endpoint struct {
 	answer   func(n int, a arrival) (int, error)
 	reply    func(n int, a arrival) (safehttp.Response, error) // instead of answer
 	takes    time.Duration
-	after    string // of every answer, the header Retry-After
-	at, most int    // requests under way, and the most there were since they were looked at
+	after    string     // of every answer, the header Retry-After
+	at, most int        // requests under way, and the most there were since they were looked at
 	tokens   *authority // answers where tokens are got
 }
 
