@@ -24,6 +24,7 @@ const (
 	claimPoll   = 100 * time.Millisecond // how often to ask whether another process is done
 	claimMargin = 5 * time.Second        // that a claim outlives the call of the token endpoint by
 	renewPause  = 30 * time.Second       // before a renewal that led to nothing is tried again
+	provenPause = time.Second            // before a token that was accepted is renewed again
 	keepTries   = time.Minute            // for how long storing a token is tried
 )
 
@@ -47,6 +48,7 @@ type spent struct {
 	grant  consent.Grant
 	token  string // the new one, or where it failed the old one
 	failed bool
+	at     time.Time
 	until  time.Time
 	reason error // why not
 }
@@ -79,11 +81,22 @@ func (t *tokens) note(sub store.Registered, failed bool, until time.Time, reason
 	grant, _ := sub.Grant()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.spent[sub.Number] = spent{grant, sub.Secrets.Token, failed, until, reason}
+	t.spent[sub.Number] = spent{grant, sub.Secrets.Token, failed, time.Now(), until, reason}
+}
+
+// proven notes that the endpoint accepted the token of a subscription: when it refuses it
+// now, it has ended.
+func (t *tokens) proven(sub store.Registered) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v, known := t.spent[sub.Number]; known && !v.failed && v.token == sub.Secrets.Token {
+		v.until = v.at.Add(provenPause)
+		t.spent[sub.Number] = v
+	}
 }
 
 // barred gives why the token of a subscription is not to be renewed now: that failed a
-// moment ago, or, where the token was refused, it had just been renewed.
+// moment ago, or it was refused although it is new and nothing has been accepted with it.
 func (t *tokens) barred(sub store.Registered, refused bool) error {
 	grant, _ := sub.Grant()
 	t.mu.Lock()
@@ -113,7 +126,7 @@ func (e *Engine) deliver(ctx context.Context, sub store.Registered, m message, e
 			sub, m = ready, again
 		}
 	}
-	r := e.post(ctx, sub, m)
+	r := e.postWith(ctx, sub, m)
 	if _, renewable := sub.Grant(); !renewable || r.status != http.StatusUnauthorized {
 		return m, r
 	}
@@ -126,7 +139,16 @@ func (e *Engine) deliver(ctx context.Context, sub store.Registered, m message, e
 	if unsent != nil {
 		return again, *unsent
 	}
-	return again, e.post(ctx, ready, again)
+	return again, e.postWith(ctx, ready, again)
+}
+
+// postWith sends a message once and notes whether its token is good.
+func (e *Engine) postWith(ctx context.Context, sub store.Registered, m message) result {
+	r := e.post(ctx, sub, m)
+	if _, renewable := sub.Grant(); renewable && r.delivered() {
+		e.tokens.proven(sub)
+	}
+	return r
 }
 
 // reread reads a message anew that has waited for a token: it must not be stale, nor leave

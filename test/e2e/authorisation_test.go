@@ -72,9 +72,10 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/permissions/transactions/{}/reversion": object{},
 		"POST /v1/submissions":                           w.answers(ref, chosen("interests", "jazz")),
 
-		"POST /v1/subscriptions":     hook,
-		"PUT /v1/subscriptions/{}":   hook,
-		"PATCH /v1/subscriptions/{}": object{"name": "renamed"},
+		"POST /v1/subscriptions":                  hook,
+		"PUT /v1/subscriptions/{}":                hook,
+		"PATCH /v1/subscriptions/{}":              object{"name": "renamed"},
+		"POST /v1/subscriptions/{}/rotate-secret": object{"overlapSeconds": 0},
 
 		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
 

@@ -75,6 +75,7 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			{"GET", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},
 			{"PUT", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, hook, hook},
 			{"PATCH", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, object{"status": "paused"}, object{"status": "paused"}},
+			{"POST", "/v1/subscriptions/" + subA + "/rotate-secret", "/v1/subscriptions/" + unknownSub + "/rotate-secret", object{}, object{}},
 			{"DELETE", "/v1/subscriptions/" + subA, "/v1/subscriptions/" + unknownSub, nil, nil},
 			{"GET", query("/v1/permissions/configuration", "applicationId", a.id), query("/v1/permissions/configuration", "applicationId", nobody), nil, nil},
 			{"GET", query("/v1/configuration", "applicationId", a.id), query("/v1/configuration", "applicationId", nobody), nil, nil},

@@ -207,10 +207,11 @@ var subscriptionFields = map[string][]wrong{
 		{name: "Content-Length", value: "content-length"},
 		{name: "Transfer-Encoding", value: "Transfer-Encoding"},
 	}),
-	"refreshToken": slices.Concat(notText, unprintable, []wrong{{name: "too long", value: planted + long(100_000)}}),
-	"refreshUrl":   oneOf("not a url", "/relative", "ftp://example.com/"),
-	"clientId":     free,
-	"clientSecret": slices.Concat(notText, unprintable, []wrong{{name: "too long", value: planted + long(100_000)}}),
+	"refreshToken":  slices.Concat(notText, unprintable, []wrong{{name: "too long", value: planted + long(100_000)}}),
+	"signingSecret": slices.Concat(notText, unprintable, oneOf(planted, "whsec_", "whsec_"+planted, "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="), []wrong{{name: "too long", value: planted + long(100_000)}}),
+	"refreshUrl":    oneOf("not a url", "/relative", "ftp://example.com/"),
+	"clientId":      free,
+	"clientSecret":  slices.Concat(notText, unprintable, []wrong{{name: "too long", value: planted + long(100_000)}}),
 }
 
 // with returns a deep copy of a JSON value in which the field at a dotted path has another value.

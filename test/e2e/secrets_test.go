@@ -46,6 +46,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		people = append(people, texts(claims)...)
 		webhook := object{
 			"token": "planted-webhook-token-8c1f", "refreshToken": "planted-refresh-token-8c1f", "clientSecret": "planted-oauth-secret-8c1f",
+			"signingSecret": "whsec_cGxhbnRlZC1zaWduaW5nLXNlY3JldC04YzFm",
 		}
 		credentials := []string{w.clientSecret, key, token}
 		secrets := append(texts(webhook), "planted-wrong-key-8c1f", "planted-wrong-token-8c1f", "planted-wrong-secret-8c1f")
@@ -54,6 +55,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		id := w.citizen(t, ref, personal)
 		w.api.do(t, "PATCH", "/v1/citizens/"+id, object{"applicationId": w.id, "givenName": "Slartibartfast-8c1f"}).want(t, 200, 204)
 		hook := w.subscribe(t, r.URL+"/hook", webhook, object{"authType": "token", "tokenLocation": "query", "tokenName": "key"}).text(t, "id")
+		w.api.do(t, "POST", "/v1/subscriptions/"+hook+"/rotate-secret", object{}).want(t, 200)
 		w.record(t, ref, change("newsletter-email", "consent", "GRANTED"), claims)
 		r.AwaitCount(t, ref, 1)
 		byKey := w.api.with("X-API-Key", key)
