@@ -53,6 +53,12 @@ func serve(t *testing.T, answer string) (*client.Client, *seen) {
 	return c, got
 }
 
+// signed gives a subscription with what a server says of its signing secret.
+func signed(s client.Subscription, until time.Time) client.Subscription {
+	s.SigningSecretLast4, s.PreviousSigningSecretUntil = "made", until
+	return s
+}
+
 func TestCalls(t *testing.T) {
 	at := time.Date(2026, 11, 22, 9, 14, 1, 500e6, time.FixedZone("", 3600))
 	const citizen = `{"citizenId":"ctz_1","applicationDetails":[{"applicationId":"nw","externalRef":"A/1","givenName":"Ada","address":{"postalCode":"N1"}}]}`
@@ -340,12 +346,12 @@ func TestCalls(t *testing.T) {
 			"a file",
 		},
 		{
-			"create a subscription", subscription,
+			"create a subscription", strings.TrimSuffix(subscription, "}") + `,"signingSecret":"whsec_made","signingSecretLast4":"made"}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.CreateSubscription(ctx, client.Subscription{ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, AuthType: "token", Token: client.SetSecret("s3cret"), TokenName: "X-Key"})
 			},
 			seen{"POST /v1/subscriptions", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","authType":"token","token":"s3cret","tokenName":"X-Key"}`, false},
-			wantSubscription,
+			client.SubscriptionWithSecret{Subscription: signed(wantSubscription, time.Time{}), SigningSecret: "whsec_made"},
 		},
 		{
 			"read a subscription", subscription,
@@ -370,11 +376,19 @@ func TestCalls(t *testing.T) {
 		{
 			"write back a subscription that was read", subscription,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret(""), PausedAt: at, MissedChanges: 4}
+				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret(""), PausedAt: at, MissedChanges: 4, SigningSecretLast4: "made", PreviousSigningSecretUntil: at}
 				return c.UpdateSubscription(ctx, s.ID, s)
 			},
 			seen{"PUT /v1/subscriptions/sub_1", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"paused","clientSecret":null}`, false},
 			wantSubscription,
+		},
+		{
+			"rotate a signing secret", strings.TrimSuffix(subscription, "}") + `,"signingSecret":"whsec_made","signingSecretLast4":"made","previousSigningSecretUntil":"2026-11-22T08:14:01.500Z"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.RotateSigningSecret(ctx, "sub_1", 90*time.Minute)
+			},
+			seen{"POST /v1/subscriptions/sub_1/rotate-secret", `{"overlapSeconds":5400}`, false},
+			client.SubscriptionWithSecret{Subscription: signed(wantSubscription, at.UTC()), SigningSecret: "whsec_made"},
 		},
 		{
 			"delete a subscription", "",
@@ -416,7 +430,7 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 	for _, v := range []any{
 		client.APIKey("planted"),
 		client.Credentials{ClientID: "c", ClientSecret: "planted"},
-		client.Subscription{Token: client.SetSecret("planted"), RefreshToken: client.SetSecret("planted"), ClientSecret: client.SetSecret("planted")},
+		client.Subscription{Token: client.SetSecret("planted"), RefreshToken: client.SetSecret("planted"), ClientSecret: client.SetSecret("planted"), SigningSecret: client.SetSecret("planted")},
 	} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s"} {
 			if s := fmt.Sprintf(verb, v); strings.Contains(s, "planted") {
@@ -428,14 +442,14 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 
 func TestASecretFromTheServerIsNotOne(t *testing.T) {
 	var s client.Subscription
-	if err := json.Unmarshal([]byte(`{"token":"****cret","clientSecret":null}`), &s); err != nil {
+	if err := json.Unmarshal([]byte(`{"token":"****cret","clientSecret":null,"signingSecret":"whsec_planted"}`), &s); err != nil {
 		t.Fatal(err)
 	}
 	b, err := json.Marshal(s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(b), "oken\":") || strings.Contains(string(b), "clientSecret") {
+	if strings.Contains(string(b), "oken\":") || strings.Contains(string(b), "clientSecret") || strings.Contains(string(b), "signingSecret") {
 		t.Errorf("would write back %s", b)
 	}
 }

@@ -59,10 +59,22 @@ type Subscription struct {
 	TokenLocation string `json:"tokenLocation,omitempty"` // header or query
 	TokenName     string `json:"tokenName,omitempty"`     // where empty: Authorization, as a bearer token
 
+	// OAuth 2.0: the token is refreshed at RefreshURL when the endpoint answers 401, or got
+	// at TokenURL by client credentials.
 	RefreshToken Secret `json:"refreshToken,omitzero"`
 	RefreshURL   string `json:"refreshUrl,omitempty"`
+	TokenURL     string `json:"tokenUrl,omitempty"`
+	Scope        string `json:"scope,omitempty"`
 	ClientID     string `json:"clientId,omitempty"`
 	ClientSecret Secret `json:"clientSecret,omitzero"`
+
+	Format string `json:"format,omitempty"` // plain (where empty) or cloudevents
+
+	// SigningSecret signs the messages after Standard Webhooks. One that is not set when the
+	// subscription is created is made by the server; see CreateSubscription.
+	SigningSecret              Secret    `json:"signingSecret,omitzero"`
+	SigningSecretLast4         string    `json:"signingSecretLast4,omitempty"`        // set by the server
+	PreviousSigningSecretUntil time.Time `json:"previousSigningSecretUntil,omitzero"` // set by the server, while the secret before lives
 
 	// Set by the server while the subscription is paused: since when, and how many
 	// changes it has lost by it so far.
@@ -86,10 +98,17 @@ type SubscriptionList struct {
 	NextCursor    string         `json:"nextCursor"`
 }
 
-// CreateSubscription registers a webhook. The client does not repeat this call by
-// itself.
-func (c *Client) CreateSubscription(ctx context.Context, subscription Subscription) (Subscription, error) {
-	var out Subscription
+// SubscriptionWithSecret is a subscription and the signing secret that the server made
+// for it, in the form of Standard Webhooks. It is read this once; keep it.
+type SubscriptionWithSecret struct {
+	Subscription
+	SigningSecret string `json:"signingSecret"`
+}
+
+// CreateSubscription registers a webhook, and gives its signing secret where none was set.
+// The client does not repeat this call by itself.
+func (c *Client) CreateSubscription(ctx context.Context, subscription Subscription) (SubscriptionWithSecret, error) {
+	var out SubscriptionWithSecret
 	err := c.do(ctx, call{method: http.MethodPost, path: "v1/subscriptions", in: subscription, out: &out})
 	return out, err
 }
@@ -124,8 +143,21 @@ func (c *Client) AllSubscriptions(ctx context.Context, q SubscriptionsQuery) ite
 // Secrets that are not set stay as they are.
 func (c *Client) UpdateSubscription(ctx context.Context, id string, subscription Subscription) (Subscription, error) {
 	subscription.ID, subscription.PausedAt, subscription.MissedChanges = "", time.Time{}, 0
+	subscription.SigningSecretLast4, subscription.PreviousSigningSecretUntil = "", time.Time{}
 	var out Subscription
 	err := c.do(ctx, call{method: http.MethodPut, path: subscriptionPath(id), in: subscription, out: &out})
+	return out, err
+}
+
+// RotateSigningSecret gives a new signing secret. Messages are signed with the one before
+// beside it for as long as overlap, in whole seconds, at most 7 days. The client does not
+// repeat this call by itself: each makes another secret.
+func (c *Client) RotateSigningSecret(ctx context.Context, id string, overlap time.Duration) (SubscriptionWithSecret, error) {
+	in := struct {
+		OverlapSeconds int64 `json:"overlapSeconds"`
+	}{int64(overlap / time.Second)}
+	var out SubscriptionWithSecret
+	err := c.do(ctx, call{method: http.MethodPost, path: subscriptionPath(id) + "/rotate-secret", in: in, out: &out})
 	return out, err
 }
 

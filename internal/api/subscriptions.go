@@ -31,7 +31,7 @@ type subscriptionChange struct {
 	ClientSecret  optional[string]                     `json:"clientSecret,omitempty" maxLength:"8192" writeOnly:"true"`
 	TokenURL      optional[string]                     `json:"tokenUrl,omitempty" minLength:"1" maxLength:"2048"`
 	Scope         optional[string]                     `json:"scope,omitempty" maxLength:"1000"`
-	SigningSecret optional[string]                     `json:"signingSecret,omitempty" maxLength:"200" writeOnly:"true"`
+	SigningSecret optional[string]                     `json:"signingSecret,omitempty" minLength:"1" maxLength:"200" writeOnly:"true"`
 
 	RetryPolicy          optional[consent.RetryPolicy]   `json:"retryPolicy,omitempty" minLength:"1" maxLength:"50"`
 	Format               optional[consent.MessageFormat] `json:"format,omitempty" minLength:"1" maxLength:"50"`

@@ -261,3 +261,33 @@ func TestSigningSecrets(t *testing.T) {
 		}
 	}
 }
+
+// TestTokensOfOtherCredentials changes what a token is got with: the token of before goes
+// with it. One that is static stays.
+func TestTokensOfOtherCredentials(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	for name, grant := range map[string]map[string]any{
+		"client credentials": {"tokenUrl": "https://id.example.com/token", "clientId": "me", "clientSecret": shortSecret},
+		"a refresh token":    {"refreshUrl": "https://id.example.com/token", "clientId": "me", "clientSecret": shortSecret, "refreshToken": shortSecret},
+	} {
+		for _, change := range []map[string]any{{"clientId": "you"}, {"clientSecret": longSecret}, {"tokenUrl": "https://id.example.com/other"}, {"scope": "x"}, {"name": "New"}, {"token": "another-long-secret-0123"}} {
+			if change["tokenUrl"] != nil && grant["tokenUrl"] == nil {
+				continue // the two exclude each other
+			}
+			given := map[string]any{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com", "authType": "token", "token": longSecret}
+			maps.Copy(given, grant)
+			at := "/v1/subscriptions/" + w.ok(http.StatusCreated, "POST", "/v1/subscriptions", given).json["id"].(string)
+			want := any("6789")
+			switch {
+			case change["token"] != nil:
+				want = "0123"
+			case grant["tokenUrl"] != nil && change["name"] == nil:
+				want = nil
+			}
+			if got := w.ok(http.StatusOK, "PATCH", at, change).json["tokenLast4"]; got != want {
+				t.Errorf("%s: after %v the token ends in %v, want %v", name, change, got, want)
+			}
+		}
+	}
+}
