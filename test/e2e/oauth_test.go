@@ -93,6 +93,7 @@ func (s *idpTokens) get(name string) (oauth2.TokenInfo, error) {
 
 func (s *idpTokens) RemoveByCode(_ context.Context, code string) error     { return s.remove(code) }
 func (s *idpTokens) RemoveByAccess(_ context.Context, access string) error { return s.remove(access) }
+
 func (s *idpTokens) RemoveByRefresh(_ context.Context, refresh string) error {
 	return s.remove(refresh)
 }
