@@ -1,6 +1,7 @@
-// Package token makes and recognises secrets that callers present: API keys,
-// client secrets and access tokens. They are random, carry a prefix that says what
-// they are, and are kept only as their SHA-256.
+// Package token makes and recognises secrets that callers present. API keys, client
+// secrets and access tokens are random, carry a prefix that says what they are, and
+// are kept only as their SHA-256. Citizen tokens are not kept at all: they say what
+// they are good for and are signed.
 package token
 
 import (
