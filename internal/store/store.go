@@ -57,7 +57,8 @@ type Store struct {
 	fixed     reader  // the same, for queries whose texts are few
 	write     *sql.DB // the writers' connections
 	keys      *seal.Keyring
-	index     *seal.Key // blind indexes
+	index     *seal.Key       // blind indexes
+	tokenKeys map[byte][]byte // by id; they sign citizen tokens
 	log       *slog.Logger
 	committed func(int, time.Duration)
 
@@ -150,7 +151,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err != nil {
 		return errors.New("the sealing keys do not fit this data: give the key file with which it was made")
 	}
-	return nil
+	return s.openTokenKeys(ctx)
 }
 
 // Close lets the writes that were taken finish, stops the writers and closes the
