@@ -127,6 +127,11 @@ func (s *server) routes() {
 	route(s, "POST   /v1/jobs/{id}/cancel", "cancelJob", consent.JobsWrite, s.cancelJob)
 	route(s, "GET    /v1/jobs/{id}/files/{name}", "getJobFile", consent.JobsRead, s.getJobFile)
 
+	route(s, "POST   /v1/access-tokens/tokens", "createCitizenToken", consent.TokensCreate, s.createToken)
+	route(s, "GET    /v1/access-tokens/issues", "listTokenIssues", consent.TokensRevoke, s.listTokenIssues)
+	route(s, "POST   /v1/access-tokens/issues/{issue}/revocation", "revokeTokenIssue", consent.TokensRevoke, s.revokeTokenIssue)
+	route(s, "POST   /v1/citizens/{citizenId}/token-revocations", "revokeCitizenTokens", consent.TokensRevoke, s.revokeTokens)
+
 	route(s, "GET    /v1/permissions/configuration", "getPermissionConfiguration", consent.ConsentRead, s.getPermissionConfiguration)
 
 	route(s, "GET    /v1/configuration", "getConfiguration", consent.ConfigurationRead, s.getConfiguration)

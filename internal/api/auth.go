@@ -47,13 +47,13 @@ func (c jsonFirst) Header(name string) string {
 }
 
 // admit stands before every operation: it lets in who has the scope, within their
-// rate. To a public operation it lets everybody in, within the rate of their
-// address.
-func (s *server) admit(scope consent.Scope) func(huma.Context, func(huma.Context)) {
+// rate, and to one that is own a citizen whom the path names. To a public operation it
+// lets everybody in, within the rate of their address.
+func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
 		hc = huma.WithValue(jsonFirst{hc}, callKey{}, call{server: s})
 		hc.SetHeader("Cache-Control", "no-store") // every answer is about a person, or a secret
-		actor, err := s.identify(hc, scope)
+		actor, err := s.identify(hc, scope, own)
 		if u := hc.URL(); err == nil {
 			if _, malformed := url.ParseQuery(u.RawQuery); malformed != nil {
 				err = consent.Errorf(consent.Malformed, "The query of the URL cannot be read.")
@@ -67,7 +67,7 @@ func (s *server) admit(scope consent.Scope) func(huma.Context, func(huma.Context
 	}
 }
 
-func (s *server) identify(hc huma.Context, scope consent.Scope) (core.Actor, error) {
+func (s *server) identify(hc huma.Context, scope consent.Scope, own bool) (core.Actor, error) {
 	if scope == public {
 		address, _, err := net.SplitHostPort(hc.RemoteAddr())
 		if err != nil {
@@ -79,10 +79,14 @@ func (s *server) identify(hc huma.Context, scope consent.Scope) (core.Actor, err
 	if err != nil {
 		return core.Actor{}, err
 	}
+	citizen := !actor.Citizen.IsZero()
+	if citizen && (!own || !strings.EqualFold(hc.Param("citizenId"), actor.Citizen.String())) {
+		return core.Actor{}, core.ErrUnauthenticated
+	}
 	if err := s.credentials.take(actor.ID); err != nil {
 		return core.Actor{}, err
 	}
-	if !slices.Contains(actor.Scopes, scope) {
+	if !citizen && !slices.Contains(actor.Scopes, scope) {
 		return core.Actor{}, consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)
 	}
 	return actor, nil
@@ -92,7 +96,7 @@ func (s *server) authenticate(hc huma.Context) (core.Actor, error) {
 	if key := hc.Header("X-API-Key"); key != "" {
 		return s.Identity.ByAPIKey(hc.Context(), key)
 	}
-	return s.Identity.ByAccessToken(hc.Context(), bearer(hc.Header("Authorization")))
+	return s.Identity.ByBearer(hc.Context(), bearer(hc.Header("Authorization")))
 }
 
 // bearer gives the token of an Authorization header, empty where there is none.

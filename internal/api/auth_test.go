@@ -59,6 +59,8 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 	citizen := w.ok(http.StatusOK, "POST", "/v1/citizens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0"}).json["citizenId"].(string)
 	subscription := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}).json["id"].(string)
 	_, expired := w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Old", Applications: []string{"northwind"}, Expires: time.Now().Add(-time.Hour)})
+	made := w.ok(http.StatusOK, "POST", "/v1/access-tokens/tokens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0", "expiryDate": time.Now().Add(time.Hour).Format(time.RFC3339)})
+	ownToken, issue := made.json["token"].(string), fmt.Sprint(made.json["issue"])
 	before := w.everything()
 
 	called := 0
@@ -79,10 +81,14 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 				}
 			}
 			_, narrow := w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Narrow", Applications: []string{"northwind"}, Scopes: others})
-			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription).Replace(path) + "?applicationId=northwind&externalRef=CUST-0"
+			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription, "{issue}", issue).Replace(path) + "?applicationId=northwind&externalRef=CUST-0"
 			var body any
 			if op.RequestBody != nil {
 				body = op.RequestBody.Value.Content.Get("application/json").Example
+			}
+			byCitizen := http.StatusUnauthorized
+			if op.OperationID == "getHistory" {
+				byCitizen = http.StatusOK
 			}
 			for _, c := range []struct {
 				who, header string
@@ -94,6 +100,7 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 				{"an expired key", "X-API-Key: " + expired, http.StatusUnauthorized},
 				{"too little scope", "X-API-Key: " + narrow, http.StatusForbidden},
 				{"another application", "X-API-Key: " + w.foreign, http.StatusNotFound},
+				{"the citizen", "Authorization: Bearer: " + ownToken, byCitizen},
 			} {
 				t.Run(fmt.Sprintf("%s by %s", op.OperationID, c.who), func(t *testing.T) {
 					a := w.in(t).send(method, target, body, "X-API-Key: ", c.header)
@@ -119,6 +126,7 @@ func (w *world) everything() string {
 	for _, target := range []string{
 		"/v1/permissions/transactions?applicationId=northwind&limit=100", "/v1/subscriptions?limit=100", "/v1/citizens?applicationId=northwind&externalRef=CUST-0",
 		"/v1/citizens?applicationId=northwind&externalRef=CUST-1", "/v1/configuration?applicationId=northwind",
+		"/v1/access-tokens/issues?applicationId=northwind",
 	} {
 		a := w.send("GET", target, nil)
 		if a.StatusCode == http.StatusOK {

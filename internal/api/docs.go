@@ -46,7 +46,8 @@ func (s *server) config() huma.Config {
 					Type: "oauth2", Description: "`Authorization: Bearer <token>`, with a token from `POST " + tokenPath + "`.",
 					Flows: &huma.OAuthFlows{ClientCredentials: &huma.OAuthFlow{TokenURL: s.BaseURL + tokenPath, Scopes: scopes()}},
 				},
-				"apiKey": {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "A key that is made with `opencpm apikey create`."},
+				"apiKey":       {Type: "apiKey", In: "header", Name: "X-API-Key", Description: "A key that is made with `opencpm apikey create`."},
+				"citizenToken": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer <token>`, with a token of the citizen whom the call is about, from `POST /v1/access-tokens/tokens` or a webhook."},
 			}},
 		},
 		Formats:       map[string]huma.Format{jsonType: {Marshal: writeJSON}, problemType: {Marshal: writeJSON}, yamlType: {Marshal: writeYAML}},
@@ -79,12 +80,15 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 	p := operations[id]
 	op := huma.Operation{
 		OperationID: id, Method: method, Path: at, Tags: []string{p.tag}, Summary: p.summary, Description: p.description,
-		DefaultStatus: p.status, Middlewares: huma.Middlewares{s.admit(scope)}, Security: []map[string][]string{},
+		DefaultStatus: p.status, Middlewares: huma.Middlewares{s.admit(scope, p.own)}, Security: []map[string][]string{},
 		Responses: map[string]*huma.Response{}, Extensions: map[string]any{},
 		Errors: slices.Concat(p.errors, []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}),
 	}
 	if scope != public {
 		op.Security = []map[string][]string{{"oauth2": {string(scope)}}, {"apiKey": {string(scope)}}}
+		if p.own {
+			op.Security = append(op.Security, map[string][]string{"citizenToken": {}})
+		}
 		op.Extensions["x-required-scope"] = string(scope)
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	}

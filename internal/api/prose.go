@@ -9,6 +9,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
 )
 
 // This file holds the words of the OpenAPI document. Its shapes come from the types.
@@ -16,7 +17,7 @@ import (
 const introduction = `Records the permissions that people give and refuse, answers which apply now, and tells other systems about every change.
 
 **Credentials.** Send ` + "`Authorization: Bearer <token>`" + ` with a token from ` + "`POST /oauth/token`" + `, or ` + "`X-API-Key: <key>`" + `. A credential belongs to
-one or more applications and has scopes. What belongs to another application does not exist for it: 404.
+one or more applications and has scopes. What belongs to another application does not exist for it: 404. A citizen token, sent as a bearer token, opens the citizen's own history and nothing else.
 
 **Requests** are JSON in UTF-8 of at most 1 MiB, in bulk 10 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
 changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO 8601 with a zone; a bare date is its first moment in UTC.
@@ -35,6 +36,7 @@ const (
 	tagPermissions   = "Permissions"
 	tagPreferences   = "Preferences"
 	tagHistory       = "History"
+	tagCitizenTokens = "Citizen tokens"
 	tagSubscriptions = "Subscriptions"
 	tagConfiguration = "Configuration"
 	tagJobs          = "Jobs"
@@ -47,6 +49,7 @@ var tags = []*huma.Tag{
 	{Name: tagPermissions, Description: "What people answered, and what applies now."},
 	{Name: tagPreferences, Description: "Choices without legal meaning, such as topics and frequency."},
 	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
+	{Name: tagCitizenTokens, Description: "What lets one citizen see and change their own data, for links in mails and pages."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
 	{Name: tagConfiguration, Description: "The set-up of an application: who processes what why and through which medium, and the words that citizens are shown. Everything keeps all its revisions; nothing is ever deleted."},
 	{Name: tagJobs, Description: "Long work: what waits, what runs and how far it is, and what came of it. A job survives every restart and goes on where it was."},
@@ -59,6 +62,8 @@ var scopeProse = map[consent.Scope]string{
 	consent.ConsentRead:        "Read permissions, preferences and their history",
 	consent.ConsentWrite:       "Record changes of permissions and answers to preferences",
 	consent.WebhooksManage:     "Read and change subscriptions",
+	consent.TokensCreate:       "Make citizen tokens",
+	consent.TokensRevoke:       "List and revoke citizen tokens",
 	consent.ConfigurationRead:  "Read the set-up of an application and its history",
 	consent.ConfigurationWrite: "Change the set-up of an application",
 	consent.JobsRead:           "Read jobs and their files",
@@ -80,6 +85,7 @@ type prose struct {
 	bare                      bool     // may come without a body
 	yaml                      bool     // its document can be YAML
 	streams                   []string // the media types of an answer that is no JSON of ours
+	own                       bool     // citizens may call it about themselves, as the path names them
 	request, answer           string
 }
 
@@ -181,8 +187,33 @@ var operations = withKinds(map[string]prose{
 		errors: []int{http.StatusNotFound},
 	},
 	"getHistory": {
-		tag: tagHistory, summary: "Read the history of a citizen",
+		own: true, tag: tagHistory, summary: "Read the history of a citizen",
 		description: "Every transaction and submission of a citizen in the order in which they were recorded, with what was shown and the hash that chains each record to the one before it.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"createCitizenToken": {
+		tag: tagCitizenTokens, summary: "Make a citizen token",
+		description: "The token lets its bearer see and change the data of one citizen until `expiryDate`. That lies between 10 seconds and 3 calendar months from now; where your clock is up to a minute wrong it is " +
+			"moved to the nearer bound, and the answer says when the token expires. It is not kept and cannot be read again. Revoke it alone by its `issue`, or all of the citizen's at once.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "expiryDate": "2026-12-22T09:30:00Z", "batchReference": "spring-mailing"}`,
+		answer:  `{"token": "ocpm_citizen_…", "expiryDate": "2026-12-22T09:30:00.000Z", "issue": 17}`,
+	},
+	"listTokenIssues": {
+		tag: tagCitizenTokens, summary: "List what citizen tokens were made",
+		description: "Every act of making citizen tokens, the newest first: one for a single token, and one for all those that the messages of a subscription carry. Never the tokens. One that expired more than 90 days ago is left out.",
+		errors:      []int{http.StatusNotFound},
+		answer: `{"issues": [{"issue": 17, "kind": "single", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "subscriptionId": null, "batchReference": "spring-mailing", "createdAt": "2026-11-22T09:30:00.000Z",
+			"createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "expiryDate": "2026-12-22T09:30:00.000Z", "revokedAt": null}], "total": 1, "nextCursor": null}`,
+	},
+	"revokeTokenIssue": {
+		tag: tagCitizenTokens, summary: "Revoke the citizen tokens of an issue",
+		description: "From the answer on none of them opens anything. A subscription that includes citizen tokens in its messages makes those to come on a new issue.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"revokeCitizenTokens": {
+		tag: tagCitizenTokens, summary: "Revoke all tokens of a citizen",
+		description: "From the answer on no token of the citizen opens anything, however it was made. Those made afterwards do.",
 		errors:      []int{http.StatusNotFound},
 	},
 	"getEvidence": {
@@ -506,6 +537,20 @@ var fields = map[string]struct {
 	"changedBy":               {description: "The credential that caused the change; `opencpm` for the passing of time."},
 	"pausedAt":                {description: "When the present pause began; null while active."},
 	"missedChanges":           {description: "How many changes were made since, which are lost to the subscription; null while active."},
+
+	"expiryDate":                {description: "When the token expires; left out or null, 10 seconds from now."},
+	"MintedToken.expiryDate":    {description: "When the token expires."},
+	"TokenIssue.expiryDate":     {description: "When the token of a single issue expires; null where each has an expiry of its own."},
+	"batchReference":            {description: "Your own reference, by which the issue can be told in the list."},
+	"MintedToken.token":         {description: "The token, to be sent as a bearer token or put into a link."},
+	"issue":                     {description: "The number of the issue, by which what it made can be revoked."},
+	"issues":                    {description: "The issues, the newest first."},
+	"TokenIssue.kind":           {description: "What was made: a `single` token, or those in the messages of a `subscription`.", values: values(store.SingleToken, store.SubscriptionTokens)},
+	"TokenIssue.citizenId":      {description: "The citizen of a single token, by our id; null otherwise."},
+	"TokenIssue.subscriptionId": {description: "The subscription whose messages carry the tokens; null otherwise, and once it is deleted."},
+	"createdBy":                 {description: "The credential that made it; `opencpm` for the platform itself."},
+	"TokenIssue.createdAt":      {description: "When it was made; of a subscription, the first of them."},
+	"revokedAt":                 {description: "When it was revoked; null while it is good."},
 
 	"tokenUrl":                       {description: "Where an OAuth 2.0 access token is got by the client credentials grant, and renewed before it expires; null for none."},
 	"retryPolicy":                    {description: "`adaptive` spares an endpoint that is down, asks it now and then whether it is back and sends what waits as soon as it is; `hourly` keeps to three attempts and then one an hour, whatever happens.", values: values(consent.Adaptive, consent.Hourly)},

@@ -12,6 +12,8 @@ const (
 	ConsentRead        Scope = "consent:read"
 	ConsentWrite       Scope = "consent:write"
 	WebhooksManage     Scope = "webhooks:manage"
+	TokensCreate       Scope = "tokens:create"
+	TokensRevoke       Scope = "tokens:revoke"
 	ConfigurationRead  Scope = "configuration:read"
 	ConfigurationWrite Scope = "configuration:write"
 	JobsRead           Scope = "jobs:read"
@@ -19,7 +21,9 @@ const (
 )
 
 // Scopes lists every scope. A credential that names none at creation has all.
-var Scopes = []Scope{CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, ConfigurationRead, ConfigurationWrite, JobsRead, JobsWrite}
+var Scopes = []Scope{
+	CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, TokensCreate, TokensRevoke, ConfigurationRead, ConfigurationWrite, JobsRead, JobsWrite,
+}
 
 // Known reports whether there is such a scope.
 func (s Scope) Known() bool { return slices.Contains(Scopes, s) }

@@ -240,9 +240,9 @@ type History struct {
 }
 
 // History lists the records of one citizen after a place in the citizen's chain; a limit
-// of 0 lists all.
+// of 0 lists all. Citizens may read their own.
 func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, after int64, limit int) (History, error) {
-	snap, err := s.applicationOfCitizen(ctx, a, consent.ConsentRead, citizen)
+	snap, err := s.applicationOfOneself(ctx, a, consent.ConsentRead, citizen)
 	if err != nil {
 		return History{}, err
 	}

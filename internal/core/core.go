@@ -16,14 +16,16 @@ import (
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/safehttp"
 	"github.com/opencpm/opencpm/internal/store"
+	"github.com/opencpm/opencpm/internal/token"
 )
 
-// Actor is who asks: a credential with what it may do.
+// Actor is who asks: a credential with what it may do, or a citizen.
 type Actor struct {
 	ID           string // of the credential
 	Name         string
 	Applications []int64
 	Scopes       []consent.Scope
+	Citizen      consent.ID // who presents a citizen token, and may do nothing but what is said of citizens
 }
 
 // Request is what core is told of a request besides its content.
@@ -81,6 +83,7 @@ type Service struct {
 	submitted func(store.Submitted)
 	counted   func(int)
 	cancelled func(consent.JobKind)
+	tokens    *token.Keys
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -90,7 +93,10 @@ type Service struct {
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
-	s := &Service{store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, stopping: make(chan struct{})}
+	s := &Service{
+		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled,
+		tokens: token.NewKeys(st.TokenKeys()), stopping: make(chan struct{}),
+	}
 	if s.log == nil {
 		s.log = slog.Default()
 	}
@@ -195,6 +201,9 @@ func (s *Service) authoriseFor(ctx context.Context, a Actor, scope consent.Scope
 }
 
 func (a Actor) may(scope consent.Scope) error {
+	if !a.Citizen.IsZero() {
+		return ErrUnauthenticated
+	}
 	if !slices.Contains(a.Scopes, scope) {
 		return consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)
 	}

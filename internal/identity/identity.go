@@ -1,5 +1,5 @@
-// Package identity says who calls: API clients with their access tokens, and API
-// keys.
+// Package identity says who calls: API clients with their access tokens, API keys, and
+// citizens with theirs.
 package identity
 
 import (
@@ -24,23 +24,25 @@ func New(st *store.Store, c *core.Service, lifetime time.Duration) *Service {
 	return &Service{st, c, min(lifetime, 24*time.Hour)}
 }
 
-var errUnauthenticated = consent.Errorf(consent.Unauthenticated, "The credential is missing or not valid.")
-
 // ByAPIKey says who presents an API key.
 func (s *Service) ByAPIKey(ctx context.Context, key string) (core.Actor, error) {
 	if key == "" {
-		return core.Actor{}, errUnauthenticated
+		return core.Actor{}, core.ErrUnauthenticated
 	}
 	c, err := s.store.CredentialByKey(ctx, token.Hash(key))
 	return actor(c), err
 }
 
-// ByAccessToken says who presents an access token.
-func (s *Service) ByAccessToken(ctx context.Context, access string) (core.Actor, error) {
-	if access == "" {
-		return core.Actor{}, errUnauthenticated
+// ByBearer says who presents a bearer token: a client its access token, or a citizen
+// theirs.
+func (s *Service) ByBearer(ctx context.Context, bearer string) (core.Actor, error) {
+	if bearer == "" {
+		return core.Actor{}, core.ErrUnauthenticated
 	}
-	c, err := s.store.CredentialByToken(ctx, token.Hash(access))
+	if token.IsCitizen(bearer) {
+		return s.core.ByCitizenToken(ctx, bearer)
+	}
+	c, err := s.store.CredentialByToken(ctx, token.Hash(bearer))
 	return actor(c), err
 }
 
@@ -60,14 +62,14 @@ type AccessToken struct {
 func (s *Service) Grant(ctx context.Context, clientID, clientSecret string) (AccessToken, error) {
 	id, err := consent.ParseID(clientID)
 	if err != nil {
-		return AccessToken{}, errUnauthenticated
+		return AccessToken{}, core.ErrUnauthenticated
 	}
 	c, hash, err := s.store.CredentialByID(ctx, id)
 	if err != nil {
 		return AccessToken{}, err
 	}
 	if !token.Matches(clientSecret, hash) {
-		return AccessToken{}, errUnauthenticated
+		return AccessToken{}, core.ErrUnauthenticated
 	}
 	access, accessHash := token.New(token.AccessToken)
 	expires := consent.At(time.Now().Add(s.lifetime))
