@@ -462,6 +462,7 @@ const (
 const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationId": "northwind", "kind": "ledger-check", "state": "running", "maxPerSecond": null,
 	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},
 	"createdAt": "2026-11-22T09:29:58.000Z", "startedAt": "2026-11-22T09:29:58.100Z", "finishedAt": null, "expiresAt": null, "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "error": null, "files": []}`
+
 // exampleWithSecret is a subscription as it is answered once.
 var exampleWithSecret = strings.TrimSuffix(exampleSubscription, "}") + `, "signingSecret": ` + exampleSecret + `}`
 

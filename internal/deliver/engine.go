@@ -44,6 +44,8 @@ type Options struct {
 	Concurrency   int           // messages under way at one endpoint
 	Node          string        // names this process among the nodes; made up where empty
 	Log           *slog.Logger  // nil means slog.Default
+	// MintToken writes the citizen token of a message; nil means that no message has one.
+	MintToken func(g store.TokenGrounds, expires consent.Instant) string
 	// Attempted, where set, is told of every attempt. It must not block.
 	Attempted func(Attempt)
 	// TookOver, where set, is told how many shards were taken over from another

@@ -17,6 +17,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
 	"github.com/opencpm/opencpm/internal/safehttp"
 	"github.com/opencpm/opencpm/internal/seal"
 	"github.com/opencpm/opencpm/internal/store"
@@ -48,6 +49,8 @@ type received struct {
 	EventType string    `json:"eventType"`
 	Sequence  int64     `json:"sequence"`
 	Coalesced int64     `json:"coalesced"`
+
+	CitizenToken *citizenToken `json:"citizenToken"`
 }
 
 func (r received) state(option string) consent.State {
@@ -188,7 +191,7 @@ func newWorld(t *testing.T, dir string, keys *seal.Keyring, at *endpoint) *world
 
 func (w *world) start() {
 	o := options(w.at)
-	o.Notify = w.notify
+	o.Notify, o.MintToken = w.notify, core.New(w.st, core.Options{}).WriteToken
 	e := New(w.st, o)
 	run, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})

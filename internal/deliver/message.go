@@ -14,7 +14,7 @@ import (
 )
 
 // message is the body of a webhook. The first seven keys are those of the published
-// example; every key is always present.
+// example; every key is always present but for citizenToken.
 type message struct {
 	ApplicationID string            `json:"applicationId"`
 	CitizenID     consent.ID        `json:"citizenId"`
@@ -28,6 +28,8 @@ type message struct {
 	Sequence  int64             `json:"sequence"`  // the citizen's change version
 	ChangedBy consent.Text      `json:"changedBy"` // the client that caused the last change
 	Coalesced int64             `json:"coalesced"` // how many changes this message carries
+
+	CitizenToken *citizenToken `json:"citizenToken,omitempty"` // where the subscription asks for it
 
 	lane   store.Lane
 	known  bool                // false: there is nothing left to tell
@@ -66,6 +68,10 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 			return nil, err
 		}
 	}
+	grounds, err := e.grounds(ctx, sub, lanes)
+	if err != nil {
+		return nil, err
+	}
 	list := make([]message, len(lanes))
 	for i, l := range lanes {
 		m := &list[i]
@@ -92,6 +98,11 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 			m.EventID = eventID(m.EventID, m.CitizenID, int64(l.ChangedAt))
 		}
 		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
+		if g, given := grounds[l.Citizen]; given && m.known && m.EventType != consent.CitizenDeleted {
+			// A receipt keeps its stamp for as long as it is tried: its token lives from now.
+			expires := sub.TokenExpiry(max(consent.Instant(m.SentAt), at))
+			m.CitizenToken = &citizenToken{e.o.MintToken(g, expires), consent.Timestamp(expires)}
+		}
 	}
 	return list, nil
 }
