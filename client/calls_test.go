@@ -100,6 +100,36 @@ func TestCalls(t *testing.T) {
 			wantCitizen,
 		},
 		{
+			"make a citizen token", `{"token":"ocpm_citizen_x","expiryDate":"2026-11-22T08:14:01.500Z","issue":17}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateCitizenToken(ctx, client.NewCitizenToken{ApplicationID: "nw", ExternalRef: "A/1", ExpiryDate: at.UTC(), BatchReference: "spring"})
+			},
+			seen{"POST /v1/access-tokens/tokens", `{"applicationId":"nw","externalRef":"A/1","expiryDate":"2026-11-22T08:14:01.5Z","batchReference":"spring"}`, false},
+			client.CitizenToken{Token: "ocpm_citizen_x", ExpiryDate: at.UTC(), Issue: 17},
+		},
+		{
+			"revoke the tokens of a citizen", "",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return nil, c.RevokeCitizenTokens(ctx, "ctz/1")
+			},
+			seen{Call: "POST /v1/citizens/ctz%2F1/token-revocations"},
+			nil,
+		},
+		{
+			"revoke an issue of tokens", "",
+			func(ctx context.Context, c *client.Client) (any, error) { return nil, c.RevokeTokenIssue(ctx, 17) },
+			seen{Call: "POST /v1/access-tokens/issues/17/revocation"},
+			nil,
+		},
+		{
+			"list the issues of tokens", `{"issues":[{"issue":17,"kind":"subscription","subscriptionId":"sub_1","citizenId":null,"createdBy":"opencpm","expiryDate":null,"revokedAt":null}],"total":1,"nextCursor":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.TokenIssues(ctx, client.TokenIssuesQuery{ApplicationID: "nw", Page: client.Page{Limit: 5}})
+			},
+			seen{Call: "GET /v1/access-tokens/issues?applicationId=nw&limit=5"},
+			client.TokenIssueList{Issues: []client.TokenIssue{{Issue: 17, Kind: "subscription", SubscriptionID: "sub_1", CreatedBy: "opencpm"}}, Total: 1},
+		},
+		{
 			"export the evidence", `{"records": []}`,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.EvidenceOf(ctx, "ctz/1") },
 			seen{Call: "GET /v1/citizens/ctz%2F1/evidence"},
