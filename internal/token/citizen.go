@@ -31,7 +31,7 @@ type Claims struct {
 	Citizen     int64
 	Issue       int64           // the act that made it, by which it can be revoked
 	Generation  int64           // of the citizen, who is given the next one to revoke them all
-	Expires     consent.Instant // zero: never
+	Expires     consent.Instant // zero: never, of one to unsubscribe
 }
 
 // A token is its kind and the base64url of version, key, scope, application,
@@ -132,7 +132,8 @@ func (k *Keys) Verify(text string, now consent.Instant) (Claims, bool) {
 		Issue:       int64(binary.BigEndian.Uint64(b[19:])),
 		Expires:     consent.Instant(binary.BigEndian.Uint64(b[27:])),
 	}
-	if !good || !known || !signed || b[0] != version || c.Expires != 0 && c.Expires <= now {
+	ended := c.Expires <= now && (c.Expires != 0 || c.Scope != Unsubscribe)
+	if !good || !known || !signed || b[0] != version || ended {
 		return Claims{}, false
 	}
 	return c, true

@@ -76,6 +76,9 @@ func TestCitizenTokenThatIsNone(t *testing.T) {
 		forged[bit/8] ^= 1 << (bit % 8)
 		refused[fmt.Sprint("bit ", bit)] = string(token.Citizen) + base64.RawURLEncoding.EncodeToString(forged)
 	}
+	endless := claims
+	endless.Expires = 0
+	refused["without an end"] = keys.Mint(endless)
 	for name, forged := range refused {
 		if c, ok := keys.Verify(forged, now); ok || c != (token.Claims{}) {
 			t.Errorf("%s: %q is taken for %+v", name, forged, c)
