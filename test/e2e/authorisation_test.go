@@ -54,6 +54,7 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"subscriptions": w.subscribe(t, "https://receiver.example.com/", object{"status": "paused"}).text(t, "id"),
 		"jobs":          w.ended(t, w.check(t)).text(t, "id"),
 		"files":         "result",
+		"issues":        fmt.Sprint(w.mint(t, object{"externalRef": ref}).at("issue")),
 	}
 	configured := configurationItems(ref)
 	for collection, item := range configured {
@@ -78,6 +79,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/subscriptions/{}/rotate-secret": object{"overlapSeconds": 0},
 
 		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
+
+		"POST /v1/access-tokens/tokens": object{"applicationId": w.id, "externalRef": ref},
 
 		"PUT /v1/configuration": w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
 	}
@@ -203,6 +206,7 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 			"long token":                 nobody.with("Authorization", "Bearer "+long(10_000)),
 			"forged JWT":                 nobody.with("Authorization", "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhZG1pbiJ9."),
 			"expired key":                expired,
+			"another citizen":            nobody.with("Authorization", "Bearer "+w.mint(t, object{"citizenId": w.citizen(t, "stranger"), "expiryDate": ahead(time.Hour)}).text(t, "token")),
 		}
 		eventually(t, harness.Patience, "the key has expired", func() bool {
 			return expired.do(t, "GET", w.subscriptions(), nil).status == 401
@@ -214,11 +218,13 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 			"POST /v1/citizens", "GET /v1/citizens", "POST /v1/permissions/transactions", "GET /v1/permissions/transactions",
 			"GET /v1/permissions", "POST /v1/subscriptions", "GET /v1/subscriptions", "GET /v1/permissions/configuration",
 			"GET /v1/configuration", "PUT /v1/configuration", "POST /v1/configuration/rule-sets", "GET /v1/configuration/parties/{id}/versions",
+			"POST /v1/access-tokens/tokens", "POST /v1/citizens/{citizenId}/token-revocations",
 		} {
 			if !slices.ContainsFunc(calls, func(o operation) bool { return o.name == call }) {
 				t.Errorf("the document lacks %s", call)
 			}
 		}
+		about := "auth-1" // the citizen, while there is one
 		for _, call := range calls {
 			t.Run(call.name, func(t *testing.T) {
 				for _, who := range slices.Sorted(maps.Keys(strangers)) {
@@ -235,6 +241,18 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 				}
 				if got := little[call.little].do(t, call.method, call.target, call.body).status; got != 403 {
 					t.Errorf("scope %s alone: %d, want 403", call.little, got)
+				}
+				// The token of the citizen whom the calls are about opens the history alone. It is made anew, for one of the calls revokes it.
+				own := nobody.with("Authorization", "Bearer "+w.mint(t, object{"externalRef": about, "expiryDate": ahead(time.Hour)}).text(t, "token"))
+				want := 401
+				if call.name == "DELETE /v1/citizens/{citizenId}" {
+					about = "stranger"
+				}
+				if call.name == "GET /v1/citizens/{citizenId}/history" {
+					want = 200
+				}
+				if got := own.do(t, call.method, call.target, call.body).status; got != want {
+					t.Errorf("the citizen: %d, want %d", got, want)
 				}
 				// The same call is right from the right client, so that the refusals above mean something.
 				if status, text := call.right(t, w.api); status >= 300 {

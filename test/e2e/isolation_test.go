@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -26,13 +27,14 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		transactionA := a.record(t, "shared", change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId")
 		b.record(t, "shared", change("any", "consent", "DENIED"))
 		receiver.AwaitCount(t, "shared", 2)
+		issueA := fmt.Sprint(a.mint(t, object{"externalRef": "shared"}).at("issue"))
 
 		snapshot := func() map[string]any {
 			all := map[string]any{}
 			for _, target := range []string{
 				"/v1/citizens/" + idA, a.permissionsOf("shared"), "/v1/subscriptions/" + subA, a.subscriptions(),
 				query("/v1/permissions/transactions", "applicationId", a.id), query("/v1/changes", "applicationId", a.id), "/v1/citizens/" + idA + "/history",
-				query("/v1/configuration", "applicationId", a.id),
+				query("/v1/configuration", "applicationId", a.id), query("/v1/access-tokens/issues", "applicationId", a.id),
 			} {
 				_, all[target] = a.api.glance(t, target)
 			}
@@ -64,6 +66,10 @@ func TestApplicationsAreIsolated(t *testing.T) {
 			{"POST", "/v1/permissions/transactions/" + transactionA + "/reversion", "/v1/permissions/transactions/" + neighbour(transactionA) + "/reversion", object{}, object{}},
 			{"POST", "/v1/submissions", "/v1/submissions", answers, inApp(answers, nobody)},
 			{"POST", "/v1/citizens/bulk", "/v1/citizens/bulk", many, inApp(many, nobody)},
+			{"POST", "/v1/access-tokens/tokens", "/v1/access-tokens/tokens", newcomer, inApp(newcomer, nobody)},
+			{"POST", "/v1/citizens/" + idA + "/token-revocations", "/v1/citizens/" + unknownID + "/token-revocations", nil, nil},
+			{"POST", "/v1/access-tokens/issues/" + issueA + "/revocation", "/v1/access-tokens/issues/99999999/revocation", nil, nil},
+			{"GET", query("/v1/access-tokens/issues", "applicationId", a.id), query("/v1/access-tokens/issues", "applicationId", nobody), nil, nil},
 			{"GET", "/v1/citizens/" + idA + "/history", "/v1/citizens/" + unknownID + "/history", nil, nil},
 			{"GET", query("/v1/permissions/explain", "applicationId", a.id, "externalRef", "shared"), query("/v1/permissions/explain", "applicationId", nobody, "externalRef", "shared"), nil, nil},
 			{"GET", query("/v1/preferences", "applicationId", a.id, "externalRef", "shared"), query("/v1/preferences", "applicationId", nobody, "externalRef", "shared"), nil, nil},

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"io/fs"
 	"net/http"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencpm/opencpm/test/harness"
 )
@@ -54,7 +56,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		// Things go right …
 		id := w.citizen(t, ref, personal)
 		w.api.do(t, "PATCH", "/v1/citizens/"+id, object{"applicationId": w.id, "givenName": "Slartibartfast-8c1f"}).want(t, 200, 204)
-		hook := w.subscribe(t, r.URL+"/hook", webhook, object{"authType": "token", "tokenLocation": "query", "tokenName": "key"}).text(t, "id")
+		hook := w.subscribe(t, r.URL+"/hook", webhook, object{"authType": "token", "tokenLocation": "query", "tokenName": "key", "includeCitizenToken": true}).text(t, "id")
 		w.api.do(t, "POST", "/v1/subscriptions/"+hook+"/rotate-secret", object{}).want(t, 200)
 		w.record(t, ref, change("newsletter-email", "consent", "GRANTED"), claims)
 		r.AwaitCount(t, ref, 1)
@@ -62,6 +64,13 @@ func TestSecretsStaySecret(t *testing.T) {
 		eventually(t, harness.Patience, "the key is known", func() bool {
 			return byKey.do(t, "GET", "/v1/subscriptions/"+hook, nil).status == 200
 		})
+
+		// Tokens of the citizen: one that was asked for and used, well and badly, and those of the messages.
+		citizenToken := w.mint(t, object{"externalRef": ref, "expiryDate": ahead(time.Hour)}).text(t, "token")
+		byCitizen := w.api.with("Authorization", "Bearer "+citizenToken)
+		byCitizen.do(t, "GET", "/v1/citizens/"+id+"/history", nil).want(t, 200)
+		byCitizen.do(t, "GET", "/v1/citizens/"+id, nil).want(t, 401)
+		byCitizen.do(t, "GET", query("/v1/citizens/"+id+"/evidence", "token", citizenToken), nil).want(t, 401)
 
 		// … and wrong: the receiver refuses, is gone, and the callers make mistakes.
 		r.Respond(harness.Answer(500))
@@ -103,11 +112,18 @@ func TestSecretsStaySecret(t *testing.T) {
 		})
 
 		// A failed delivery is retried once more with nobody there.
-		r.AwaitCount(t, ref, 8)
+		sent := []string{citizenToken}
+		for _, m := range r.AwaitCount(t, ref, 8) {
+			var message struct{ CitizenToken struct{ Token string } }
+			if err := json.Unmarshal(m.Raw, &message); err != nil || message.CitizenToken.Token == "" {
+				t.Fatalf("no citizen token in %s: %v", m.Raw, err)
+			}
+			sent = append(sent, message.CitizenToken.Token)
+		}
 		w.server.Stop(t)
 		s.Do(t, "check")
 
-		everything := slices.Concat(people, secrets, credentials)
+		everything := slices.Concat(people, secrets, credentials, sent)
 		answers := w.api.heard.String()
 		absent(t, "an answer", answers, append(secrets, key)...)
 		absent(t, "a refusal", w.api.refusals.String(), people...)
