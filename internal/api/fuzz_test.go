@@ -119,3 +119,10 @@ func FuzzAuthorizationAndQuery(f *testing.F) {
 		w.log.Reset()
 	})
 }
+
+func FuzzCitizenTokenBody(f *testing.F) {
+	fuzzBodies(f, "POST", "/v1/access-tokens/tokens", "/v1/access-tokens/issues?applicationId=northwind&limit=1",
+		`{"applicationId": "northwind", "externalRef": "CUST-0", "expiryDate": null, "batchReference": "spring"}`,
+		`{"applicationId": "northwind", "externalRef": "CUST-0", "expiryDate": "9998-12-31T23:59:59.999999Z"}`,
+		`{"applicationId": 42, "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "expiryDate": "1970-01-01"}`)
+}
