@@ -118,7 +118,8 @@ func TestDefaults(t *testing.T) {
 		Process: config.Process{Roles: []config.Role{"http", "deliver", "jobs"}, ShutdownTimeout: 20 * time.Second},
 	}
 	if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b config.Secret) bool { return a.Reveal() == b.Reveal() }),
-		cmp.Comparer(func(a, b config.DatabaseURL) bool { return a.Reveal() == b.Reveal() })); diff != "" {
+		cmp.Comparer(func(a, b config.DatabaseURL) bool { return a.Reveal() == b.Reveal() }),
+		cmp.Comparer(func(a, b config.SMTPURL) bool { return a.Reveal() == b.Reveal() })); diff != "" {
 		t.Errorf("defaults (-want +got):\n%s", diff)
 	}
 	if !got.Has(config.RoleJobs) || (config.Process{}).Has(config.RoleJobs) {
@@ -253,6 +254,9 @@ func TestRefusals(t *testing.T) {
 		"no network":                {args: " --webhook-allow-net home", want: `--webhook-allow-net: must be a network such as 10.0.0.0/8 or ::1/128, not "home"`},
 		"flag without value":        {args: " --webhook-timeout", want: "--webhook-timeout: needs a value"},
 		"secret as a flag":          {args: " --key hunter2", want: "--key: everybody on the machine can read a secret on the command line; set OPENCPM_KEY instead"},
+		"mail server as a flag":     {args: " --smtp-url smtp://u:hunter2@h", want: "--smtp-url: everybody on the machine can read a secret on the command line; set OPENCPM_SMTP_URL instead"},
+		"mail server of another":    {env: []string{"OPENCPM_SMTP_URL=http://u:hunter2@h"}, want: "OPENCPM_SMTP_URL: must be a URL such as smtp://user:password@host:587 or smtps://host:465"},
+		"no address of an operator": {args: " --operator-email ops@example.com,ops", want: `--operator-email: must be an e-mail address such as operator@example.com, not "ops"`},
 		"secret twice":              {env: []string{"OPENCPM_DATABASE_URL=postgres://h/d", "OPENCPM_DATABASE_URL_FILE=/x"}, want: "OPENCPM_DATABASE_URL: set beside OPENCPM_DATABASE_URL_FILE; keep one of them"},
 		"secret file missing":       {env: []string{"OPENCPM_DATABASE_URL_FILE=/nowhere/url"}, want: "OPENCPM_DATABASE_URL_FILE: cannot read the file /nowhere/url: no such file or directory"},
 		"database URL of another":   {args: " --database-url mysql://u:hunter2@h/d", want: "--database-url: must be a URL such as postgres://user:password@host:5432/name"},
@@ -402,12 +406,16 @@ func TestDatabaseURL(t *testing.T) {
 // A planted secret appears in nothing that is printed, encoded or logged, however it is wrapped.
 func TestSecretsStaySecret(t *testing.T) {
 	const planted = "hunter2-hunter2-hunter2"
-	p, ctx, err := parse("config", "OPENCPM_KEY="+planted, "OPENCPM_DATABASE_URL=postgres://me:"+planted+"@db/opencpm?sslpassword="+planted)
+	p, ctx, err := parse("config", "OPENCPM_KEY="+planted, "OPENCPM_DATABASE_URL=postgres://me:"+planted+"@db/opencpm?sslpassword="+planted,
+		"OPENCPM_SMTP_URL=smtp://me:"+planted+"@mail.example.com")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if p.Config.Key.Reveal() != planted || strings.Count(p.Config.DatabaseURL.Reveal(), planted) != 2 {
 		t.Fatal("the secrets did not arrive")
+	}
+	if password, _ := p.Config.SMTPURL.URL().User.Password(); password != planted {
+		t.Fatal("the password of the mail server did not arrive")
 	}
 	values, err := config.Effective(ctx)
 	if err != nil {
@@ -420,7 +428,7 @@ func TestSecretsStaySecret(t *testing.T) {
 		url config.DatabaseURL
 		all *program
 	}{p.Config.Key, p.Config.DatabaseURL, p}
-	for _, value := range []any{p.Config.Key, &p.Config.Key, p.Config.DatabaseURL, p.Config.Store, *p, p, hidden, &hidden, values, []any{p.Config.Key}} {
+	for _, value := range []any{p.Config.Key, &p.Config.Key, p.Config.DatabaseURL, p.Config.SMTPURL, p.Config.Mail, p.Config.Store, *p, p, hidden, &hidden, values, []any{p.Config.Key}} {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
 			fmt.Fprintf(&out, verb+"\n", value)
 		}
@@ -442,7 +450,7 @@ func TestSecretsStaySecret(t *testing.T) {
 			t.Errorf("the output shows a secret as %s:\n%s", form, out.String())
 		}
 	}
-	for _, want := range []string{"••••ter2", "postgres://me:••••@db/opencpm?sslpassword=••••"} {
+	for _, want := range []string{"••••ter2", "postgres://me:••••@db/opencpm?sslpassword=••••", "smtp://me:••••@mail.example.com"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the output lacks the mask %s", want)
 		}
@@ -484,6 +492,10 @@ webhook-retry-interval  1h                  default
 webhook-retry-spread    10                  default
 webhook-timeout         15s                 default
 webhook-concurrency     8                   default
+# Mail
+smtp-url        -  default
+mail-from       -  default
+operator-email  -  default
 # Process
 log-level         info       default
 log-format        text       default

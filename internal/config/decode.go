@@ -22,6 +22,7 @@ func decoders() []kong.Option {
 	return []kong.Option{
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), decoder(time.ParseDuration, "a duration such as 500ms, 15s or 1h30m")),
 		kong.TypeMapper(reflect.TypeFor[netip.Prefix](), decoder(parseNetwork, "a network such as 10.0.0.0/8 or ::1/128")),
+		kong.TypeMapper(reflect.TypeFor[Mailbox](), decoder(parseMailbox, "an e-mail address such as operator@example.com")),
 		kong.KindMapper(reflect.Int, decoder(strconv.Atoi, "a whole number")),
 		kong.KindMapper(reflect.Float64, decoder(parseNumber, "a number")),
 		kong.NamedMapper("address", decoder(parseAddress, "an address such as 127.0.0.1:8080 or :8080")),

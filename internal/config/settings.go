@@ -125,6 +125,7 @@ type Serve struct {
 	Store
 	HTTP
 	Delivery
+	Mail
 	Log
 	Process
 }
