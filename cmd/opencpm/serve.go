@@ -65,6 +65,9 @@ type server struct {
 
 // newServer opens the store and the port. run or close must follow.
 func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) (_ *server, err error) {
+	if err := c.Mail.Check(); err != nil {
+		return nil, err
+	}
 	s := &server{config: c, log: log, metrics: observe.NewMetrics(versionText())}
 	s.store, err = open(ctx, c.Store, store.Options{Exclusive: true, Log: log, Committed: func(writes int, took time.Duration) {
 		s.metrics.CommitBatch.Observe(float64(writes))
@@ -125,6 +128,7 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 // shutdown time-out and closes everything.
 func (s *server) run(ctx context.Context) error {
 	s.log.Info("listening", "addr", s.listener.Addr().String(), "url", s.baseURL, "roles", s.config.Roles, "version", versionText())
+	s.sayWhoIsTold()
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var parts sync.WaitGroup
@@ -194,6 +198,7 @@ func (s *server) deliverOptions() deliver.Options {
 			}
 		},
 		TookOver: func(shards int) { s.metrics.LeaseTakeovers.Add(float64(shards)) },
+		Notify:   s.notify,
 	}
 }
 
@@ -201,7 +206,7 @@ func (s *server) jobEnded(kind consent.JobKind, state consent.JobState) {
 	s.metrics.JobsEnded.WithLabelValues(string(kind), string(state)).Inc()
 }
 
-// watchBacklog keeps the gauges of what waits.
+// watchBacklog keeps the gauges of what waits and of the endpoints that fail.
 func (s *server) watchBacklog(ctx context.Context) {
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
@@ -209,6 +214,9 @@ func (s *server) watchBacklog(ctx context.Context) {
 		if waiting, stored, err := s.store.Backlog(ctx); err == nil {
 			s.metrics.WaitingLanes.Set(float64(waiting))
 			s.metrics.FailuresStored.Set(float64(stored))
+		}
+		if failing, err := s.store.FailingLong(ctx); err == nil {
+			s.metrics.EndpointsFailing.Set(float64(failing))
 		}
 		select {
 		case <-ctx.Done():

@@ -51,8 +51,8 @@ type Options struct {
 	// TookOver, where set, is told how many shards were taken over from another
 	// process.
 	TookOver func(shards int)
-	// Notify, where set, tells the operator of an endpoint. Where that fails it is tried
-	// again.
+	// Notify, where set, tells the operator of an endpoint, one at a time. Where that fails
+	// it is tried again.
 	Notify func(context.Context, store.Notice) error
 }
 
@@ -94,6 +94,7 @@ type Engine struct {
 
 	tallies map[int64]*store.Tally // by subscription: what the store has not been told yet
 	tokens  tokens
+	counted chan struct{}          // the store was told
 
 	settle  chan settling
 	running map[int64]*sender // by number of the subscription; Run's alone
@@ -123,16 +124,18 @@ func New(st *store.Store, o Options) *Engine {
 	return &Engine{
 		store: st, o: o, log: o.Log,
 		busy: map[laneKey]int64{}, freed: map[laneKey]int64{}, stamps: map[int64]consent.Instant{}, settle: make(chan settling),
-		tallies: map[int64]*store.Tally{},
+		tallies: map[int64]*store.Tally{}, counted: make(chan struct{}, 1),
 	}
 }
 
 // Run delivers until ctx ends, then lets what is under way finish and gives up
 // its leases.
 func (e *Engine) Run(ctx context.Context) {
-	var senders, settler sync.WaitGroup
+	var senders, settler, notifier sync.WaitGroup
 	settler.Go(func() { e.runSettler(ctx) })
+	notifier.Go(func() { e.runNotifier(ctx) })
 	defer func() {
+		notifier.Wait()
 		senders.Wait()
 		close(e.settle)
 		settler.Wait()
@@ -162,7 +165,6 @@ func (e *Engine) Run(ctx context.Context) {
 			return
 		case <-setup:
 		case <-poll.C:
-			e.notify(ctx)
 		case <-renew.C:
 			e.renew(ctx)
 			e.report(ctx)

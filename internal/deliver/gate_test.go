@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -305,6 +306,63 @@ func TestNotices(t *testing.T) {
 		slices.Sort(told[len(want):])
 		if want = append(want, "gone CRM", "gone Gone"); !slices.Equal(told, want) {
 			t.Fatalf("told %v, want %v", told, want)
+		}
+	})
+}
+
+// A mail server that hangs delays neither deliveries nor leases, nor the end of the
+// process, and the operator is told once it works.
+func TestAMailServerThatHangs(t *testing.T) {
+	at := &endpoint{answer: func(_ int, a arrival) (int, error) {
+		if a.url == receipts {
+			return http.StatusOK, nil
+		}
+		return gone(0, a)
+	}}
+	var tries, told atomic.Int64
+	var hangs atomic.Bool
+	hangs.Store(true)
+	inBubble(t, at, func(t *testing.T, w *world) {
+		w.stop()
+		w.notify = func(ctx context.Context, _ store.Notice) error {
+			tries.Add(1)
+			if hangs.Load() {
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			told.Add(1)
+			return nil
+		}
+		w.start()
+		w.subscribe(nil)
+		w.subscribeReceipts()
+		w.record("CUST-1", consent.Granted)
+		for i := range 60 { // for an hour, in which the lease ends 450 times
+			time.Sleep(time.Minute)
+			before := len(at.seen(t))
+			w.record("CUST-2", []consent.State{consent.Granted, consent.Denied}[i%2])
+			time.Sleep(time.Second)
+			if after := at.seen(t); !slices.ContainsFunc(after[before:], func(a arrival) bool { return a.url == receipts }) {
+				t.Fatalf("in minute %d a change was not delivered within a second", i)
+			}
+		}
+		// Half a minute each, with pauses that grow to ten minutes.
+		if n := tries.Load(); n < 6 || n > 12 {
+			t.Errorf("%d tries in an hour", n)
+		}
+		for before := tries.Load(); tries.Load() == before; { // until one is under way
+			time.Sleep(time.Second)
+		}
+		began := time.Now()
+		w.stop()
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v to stop", took)
+		}
+		hangs.Store(false)
+		w.start()
+		time.Sleep(time.Minute)
+		if n := told.Load(); n != 1 {
+			t.Errorf("the operator was told %d times", n)
 		}
 	})
 }

@@ -97,21 +97,8 @@ func (e *Engine) report(ctx context.Context) {
 	if err := e.store.Count(ctx, list); err != nil && ctx.Err() == nil {
 		e.log.Warn("what was counted of the endpoints cannot be recorded", "endpoints", len(list), "error", err)
 	}
-}
-
-// notify tells the operator of endpoints that fail for long, or are back after that.
-func (e *Engine) notify(ctx context.Context) {
-	notices, err := e.store.Notices(ctx)
-	if err != nil && ctx.Err() == nil {
-		e.log.Warn("it cannot be read which webhook endpoints fail for long", "error", err)
-	}
-	for _, n := range notices {
-		e.log.Warn("webhook endpoint: the operator is told", "subscription", n.ID, "notice", string(n.Kind), "failing_since", n.Endpoint.FailingSince.String(), "reason", n.Endpoint.LastReason)
-		if err := e.o.Notify(ctx, n); err != nil {
-			e.log.Warn("the operator cannot be told of a webhook endpoint; trying again", "subscription", n.ID, "error", err)
-			if err := e.store.Renotice(ctx, n); err != nil {
-				e.log.Warn("a notice to the operator is lost", "subscription", n.ID, "error", err)
-			}
-		}
+	select {
+	case e.counted <- struct{}{}:
+	default: // the notifier has not come to the last one yet
 	}
 }

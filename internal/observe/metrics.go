@@ -35,9 +35,18 @@ const (
 	AttemptBlocked = "blocked" // the address is one that webhooks may not reach
 )
 
+// What can become of a notice to the operator, as counted by Metrics.Notices.
+const (
+	NoticeSent   = "sent"   // by mail
+	NoticeFailed = "failed" // it is tried again
+	NoticeLogged = "logged" // nobody is to be told by mail
+)
+
 var (
 	outcomes = []string{Delivered, Failed, Superseded}
 	classes  = []string{AttemptOK, AttemptStatus, AttemptTimeout, AttemptDNS, AttemptConnect, AttemptTLS, AttemptBlocked}
+	notices  = []string{"failing", "gone", "recovered"} // as the store has them
+	told     = []string{NoticeSent, NoticeFailed, NoticeLogged}
 )
 
 // Metrics is everything that is measured, all of it under the prefix opencpm_. Durations are in seconds. Its fields are
@@ -61,6 +70,8 @@ type Metrics struct {
 
 	JobsEnded   *prometheus.CounterVec // by kind and the state in which they ended
 	JobsRunning prometheus.Gauge       // jobs in the hands of this process
+	EndpointsFailing prometheus.Gauge       // endpoints of active subscriptions that have been failing for an hour
+	Notices          *prometheus.CounterVec // to the operator, by kind and outcome: NoticeSent, NoticeFailed, NoticeLogged
 }
 
 // NewMetrics makes the metrics of one process. The version is that of the program, "" for one that has none.
@@ -110,6 +121,12 @@ func NewMetrics(version string) *Metrics {
 		"Jobs that ended, by kind and by how they did: done, failed, cancelled.", "kind", "state")
 	m.JobsRunning = m.gaugeVec("jobs_running",
 		"Jobs that this process works on.").WithLabelValues()
+	m.EndpointsFailing = m.gaugeVec("webhook_endpoints_failing",
+		"Active subscriptions whose endpoints have been failing for an hour at least.").WithLabelValues()
+	m.Notices = m.counterVec("operator_notices_total",
+		"Notices to the operator about endpoints, by kind: "+strings.Join(notices, ", ")+"; and outcome: "+strings.Join(told, ", ")+
+			". One that failed is tried again; logged means that nobody is to be told by mail.",
+		"kind", "outcome")
 
 	// A series that exists from the start can be told from one that is missing, and its first increase counts.
 	for _, outcome := range outcomes {
@@ -123,6 +140,11 @@ func NewMetrics(version string) *Metrics {
 			if state.Ended() {
 				m.JobsEnded.WithLabelValues(string(kind), string(state))
 			}
+		}
+	}
+	for _, kind := range notices {
+		for _, outcome := range told {
+			m.Notices.WithLabelValues(kind, outcome)
 		}
 	}
 	return m

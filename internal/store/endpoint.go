@@ -203,8 +203,9 @@ func (s *Store) Notices(ctx context.Context) ([]Notice, error) {
 	}
 	args := []any{at, at.Add(-noticeAfter), at.Add(-noticeAgain)}
 	var any bool
-	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM endpoint e WHERE e.notified_at > 0 AND (e.failing_since = 0 OR e.notified_at <= $2)
-		OR e.notified_at = 0 AND (e.gone_at > 0 OR e.failing_since > 0 AND e.failing_since <= $1))`, args[1:]...).Scan(&any); err != nil || !any {
+	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM endpoint e JOIN subscription s ON s.id = e.subscription
+		WHERE s.status = 'active' AND (e.notified_at > 0 AND (e.failing_since = 0 OR e.notified_at <= $2)
+			OR e.notified_at = 0 AND (e.gone_at > 0 OR e.failing_since > 0 AND e.failing_since <= $1)))`, args[1:]...).Scan(&any); err != nil || !any {
 		return nil, s.classify(err)
 	}
 	var out []Notice
@@ -212,13 +213,13 @@ func (s *Store) Notices(ctx context.Context) ([]Notice, error) {
 		out = nil
 		for _, d := range due {
 			list, err := collect(ctx, t, s.scanSubscription, `SELECT `+subscriptionColumns+` FROM `+subscriptionTables+`
-				WHERE s.status = 'active' AND `+d.when+` AND $1 + $2 + $3 > 0 ORDER BY s.id`, args...)
+				WHERE s.status = 'active' AND `+d.when+` AND CAST($1 AS BIGINT) + CAST($2 AS BIGINT) + CAST($3 AS BIGINT) > 0 ORDER BY s.id`, args...)
 			if err != nil {
 				return err
 			}
 			for _, v := range list {
 				// Under the lock of the row: of two nodes that look at once one finds it told.
-				n, err := changed(ctx, t, `UPDATE endpoint AS e SET notified_at = `+d.mark+` WHERE `+d.when+` AND e.subscription = $4 AND $1 + $2 + $3 > 0`, append(args, v.Number)...)
+				n, err := changed(ctx, t, `UPDATE endpoint AS e SET notified_at = `+d.mark+` WHERE `+d.when+` AND e.subscription = $4 AND CAST($1 AS BIGINT) + CAST($2 AS BIGINT) + CAST($3 AS BIGINT) > 0`, append(args, v.Number)...)
 				if err != nil {
 					return err
 				}

@@ -67,6 +67,8 @@ type Store struct {
 	KeyFile string
 	// Emitted is everything that any process of this store has printed.
 	Emitted *Buffer
+	// Env is what the environment of its servers holds besides, as NAME=value.
+	Env []string
 
 	flags []string
 }
@@ -202,6 +204,7 @@ func (s *Store) serve(args ...string) (*Server, error) {
 	}
 	server := &Server{URL: "http://" + address, output: &Buffer{}, exited: make(chan struct{})}
 	server.cmd = command(context.Background(), slices.Concat([]string{"serve", "--listen", address}, args, s.flags))
+	server.cmd.Env = append(server.cmd.Env, s.Env...)
 	out := io.MultiWriter(server.output, s.Emitted)
 	server.cmd.Stdout, server.cmd.Stderr = out, out
 	if err := server.cmd.Start(); err != nil {
