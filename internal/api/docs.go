@@ -137,6 +137,7 @@ func (s *server) documentBody(id string, request documented) *huma.RequestBody {
 
 // complete adds to the document what holds for all operations and all fields.
 func (s *server) complete() {
+	s.documentWebhooks()
 	doc := s.huma.OpenAPI()
 	for owner, schema := range doc.Components.Schemas.Map() {
 		for name, p := range schema.Properties {
