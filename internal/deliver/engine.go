@@ -94,7 +94,7 @@ type Engine struct {
 
 	tallies map[int64]*store.Tally // by subscription: what the store has not been told yet
 	tokens  tokens
-	counted chan struct{}          // the store was told
+	counted chan struct{} // the store was told
 
 	settle  chan settling
 	running map[int64]*sender // by number of the subscription; Run's alone

@@ -68,8 +68,8 @@ type Metrics struct {
 	FailuresStored  prometheus.Gauge       // messages in the failures store
 	LeaseTakeovers  prometheus.Counter     // shards taken over from a node that did not renew
 
-	JobsEnded   *prometheus.CounterVec // by kind and the state in which they ended
-	JobsRunning prometheus.Gauge       // jobs in the hands of this process
+	JobsEnded        *prometheus.CounterVec // by kind and the state in which they ended
+	JobsRunning      prometheus.Gauge       // jobs in the hands of this process
 	EndpointsFailing prometheus.Gauge       // endpoints of active subscriptions that have been failing for an hour
 	Notices          *prometheus.CounterVec // to the operator, by kind and outcome: NoticeSent, NoticeFailed, NoticeLogged
 }
