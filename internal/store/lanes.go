@@ -80,7 +80,7 @@ func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consen
 		args = append(args, q.Now.Add(-backlogAge))
 	case WaitingBacklog:
 		lane, receipt = lane+` AND due_at <= $5`, receipt+` AND due_at <= $5`
-		args[2], args = int64(0), append(args, q.Now.Add(-backlogAge))
+		args = []any{q.Subscription, q.Held.mask(), 0, q.Limit, q.Now.Add(-backlogAge)}
 	case WaitingStored:
 		const ready = ` AND (due_at <= $5 OR failed_at < $3)`
 		lane, receipt, before = `delivery_failure WHERE `+mine+ready, `receipt r WHERE stored = 1 AND `+mine+ready, "e.stored = 1 AND e.due_at <= r.due_at"
