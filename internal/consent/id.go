@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"encoding/binary"
 	"fmt"
 
 	"github.com/go-json-experiment/json"
@@ -73,4 +74,11 @@ func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	}
 	*id, err = ParseID(t.String())
 	return err
+}
+
+// EventID names one version of one citizen's state for one subscription: every message
+// that carries it has the same id, so that receivers can drop duplicates.
+func EventID(subscription, citizen ID, version int64) ID {
+	name := binary.BigEndian.AppendUint64(citizen[:], uint64(version))
+	return ID(uuid.NewSHA1(uuid.UUID(subscription), name))
 }

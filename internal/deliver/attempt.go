@@ -41,6 +41,7 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, pro
 	if m.known {
 		s.judge(ctx, sub, r, outcome, probe)
 	}
+	outcome.Log = s.e.entry(sub, m, r, outcome)
 	s.e.settleAndWait(outcome)
 	if outcome.ToStore {
 		s.wake(store.WaitingStored) // which has something to wait for

@@ -2,12 +2,10 @@ package deliver
 
 import (
 	"context"
-	"encoding/binary"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
-	"github.com/google/uuid"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/store"
@@ -36,6 +34,7 @@ type message struct {
 	state  *consent.Projection // of a full state, which is rendered as it is sent
 	filter consent.Filter
 	placed consent.Placement
+	logKey store.LogKey
 }
 
 // compose reads what the next messages of lanes say, and stamps them.
@@ -76,26 +75,26 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 	for i, l := range lanes {
 		m := &list[i]
 		*m = message{ApplicationID: sub.ApplicationID, EventType: consent.CitizenChanged, Coalesced: l.Changes, lane: l, filter: sub.Filter, placed: placed}
-		if l.Resync {
-			m.EventType = consent.Resynced
-		}
 		var changed consent.Instant
 		if v, known := states[l.Citizen]; known && l.Change == 0 {
-			m.known, m.state, changed = true, v.Projection, v.ChangedAt
+			m.known, m.state, m.logKey, changed = true, v.Projection, v.LogKey, v.ChangedAt
 			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
-			if v.Erased {
+			switch {
+			case v.Erased:
 				m.EventType = consent.CitizenDeleted
+			case l.Resync && v.Version <= l.Version:
+				m.EventType = consent.Resynced
 			}
 		} else if v, known := receipts[l.Change]; known {
-			m.known, m.EventType, changed = true, v.Event, v.ChangedAt
+			m.known, m.logKey, m.EventType, changed = true, v.LogKey, v.Event, v.ChangedAt
 			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
 			if err := e.content(ctx, sub, m, v); err != nil {
 				return nil, err
 			}
 		}
-		m.EventID = eventID(sub.ID, m.CitizenID, m.Sequence)
-		if l.Resync { // a receiver that lost what it had must not take it for a repetition
-			m.EventID = eventID(m.EventID, m.CitizenID, int64(l.ChangedAt))
+		m.EventID = consent.EventID(sub.ID, m.CitizenID, m.Sequence)
+		if m.EventType == consent.Resynced { // a receiver that lost what it had must not take it for a repetition
+			m.EventID = consent.EventID(m.EventID, m.CitizenID, int64(l.ChangedAt))
 		}
 		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
 		if g, given := grounds[l.Citizen]; given && m.known && m.EventType != consent.CitizenDeleted {
@@ -138,11 +137,4 @@ func (m message) render() ([]byte, error) {
 		m.Permissions, m.Preferences = full.Permissions, full.Preferences
 	}
 	return json.Marshal(&m)
-}
-
-// eventID names one version of one citizen's state for one subscription: every
-// attempt that carries it has the same id, so that receivers can drop duplicates.
-func eventID(subscription, citizen consent.ID, version int64) consent.ID {
-	name := binary.BigEndian.AppendUint64(citizen[:], uint64(version))
-	return consent.ID(uuid.NewSHA1(uuid.UUID(subscription), name))
 }

@@ -118,6 +118,7 @@ type ListedChange struct {
 	Event       consent.EventType
 	ChangedBy   string
 	News        jsontext.Value // a consent.FullState of what changed
+	LogKey      LogKey         // zero where the citizen is gone
 }
 
 const changeColumns = `h.id, h.position, h.citizen, h.version, h.changed_at, h.event, h.changed_by, h.body, c.public_id, c.details, c.farewell, k.wrapped`
@@ -150,7 +151,7 @@ func (s *Store) listedChange(r *sql.Rows) (v ListedChange, readable bool, err er
 	if err != nil {
 		return v, false, err
 	}
-	v.ExternalRef = p.ExternalRef
+	v.ExternalRef, v.LogKey = p.ExternalRef, LogKey{c.key, c.publicID}
 	v.News, err = c.key.Open(c.changeContext(v.Version), body)
 	if err != nil {
 		return v, false, fmt.Errorf("change %d of citizen %s: %w", v.Version, v.CitizenID, err)

@@ -503,6 +503,14 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 				return err
 			}
 			farewell := s.keys.Seal(c.context("farewell"), []byte(p.ExternalRef))
+			ended, err := collect(ctx, t, func(r *sql.Rows) (v laneOf, err error) { return v, r.Scan(&v.subscription, &v.citizen) },
+				`SELECT subscription, citizen FROM receipt WHERE citizen = $1 ORDER BY subscription`, c.id)
+			if err != nil {
+				return err
+			}
+			if err := t.logErased(ctx, ended); err != nil {
+				return err
+			}
 			for _, q := range []struct {
 				text string
 				args []any
@@ -544,6 +552,7 @@ type State struct {
 	ChangedBy   string
 	ChangedAt   consent.Instant // of the last change
 	Erased      bool            // the citizen is gone; the lists are empty
+	LogKey      LogKey          // zero for one who is gone
 }
 
 // State reads the projection of one citizen.
@@ -557,7 +566,7 @@ func (s *Store) State(ctx context.Context, application int64, key consent.Citize
 
 func (s *Store) state(c *citizenRow) (State, error) {
 	p, err := c.profile(s.keys)
-	return State{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Projection: c.projection, Version: c.version, ChangedBy: c.changedBy, ChangedAt: c.changedAt}, err
+	return State{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Projection: c.projection, Version: c.version, ChangedBy: c.changedBy, ChangedAt: c.changedAt, LogKey: LogKey{c.key, c.publicID}}, err
 }
 
 // ApplicationOfCitizen gives the id of the application that a citizen is of.

@@ -58,6 +58,12 @@ type dialect interface {
 	// horizon is the SQL expression for the position from which the feed of changes may
 	// still get rows that are not visible yet.
 	horizon() string
+	// appendAttempts adds entries to the delivery log, whose ids are the least of their
+	// instants: it adds what keeps those of one instant apart.
+	appendAttempts(ctx context.Context, tx *tx, list []Attempt) error
+	// forgetAttempts deletes the entries of the delivery log below an id for its size, and
+	// about those below another for their age.
+	forgetAttempts(ctx context.Context, s *Store, size, age int64) error
 	// noteStamps keeps the last sentAt for the next process, where nobody waits for
 	// leases to expire.
 	noteStamps(ctx context.Context, tx *tx, list []Settlement) error

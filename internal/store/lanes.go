@@ -166,6 +166,7 @@ type Settlement struct {
 	ToStore   bool            // where not delivered: the quick attempts are used up
 	Free      bool            // where not delivered: the endpoint asked for a pause, so that it costs no attempt
 	Reason    string          // where not delivered
+	Log       *Attempt        // what the log says of it, but for what Lane and At say; nil for nothing
 }
 
 // Settle makes outcomes durable. Only after it returned may the next message of
@@ -183,7 +184,13 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 			return err
 		}
 		var delivered []Settlement
+		var entries []Attempt
 		for _, v := range list {
+			if v.Log != nil { // it was sent, whosever its outcome is
+				a := *v.Log
+				a.ID, a.Subscription, a.Citizen, a.Change = firstAttempt(v.At), v.Lane.Subscription, v.Lane.Citizen, v.Lane.Change
+				entries = append(entries, a)
+			}
 			if epochs[v.Lane.Shard] != v.Epoch {
 				continue
 			}
@@ -194,6 +201,9 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 			}
 		}
 		if err := s.dialect.settleDelivered(ctx, t, delivered); err != nil {
+			return err
+		}
+		if err := t.log(ctx, entries); err != nil {
 			return err
 		}
 		return s.dialect.noteStamps(ctx, t, list)
@@ -401,10 +411,17 @@ const maxFarewell = 30 * 24 * time.Hour
 func (s *Store) ForgetErased(ctx context.Context) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
 		old := t.now.Add(-maxFarewell)
+		var gone []laneOf
 		for _, table := range []string{"lane", "delivery_failure", "receipt"} {
-			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE citizen IN (SELECT id FROM citizen WHERE farewell IS NOT NULL AND deleted_at < $1)`, old); err != nil {
+			list, err := collect(ctx, t, func(r *sql.Rows) (v laneOf, err error) { return v, r.Scan(&v.subscription, &v.citizen) },
+				`DELETE FROM `+table+` WHERE citizen IN (SELECT id FROM citizen WHERE farewell IS NOT NULL AND deleted_at < $1) RETURNING subscription, citizen`, old)
+			if err != nil {
 				return err
 			}
+			gone = append(gone, list...)
+		}
+		if err := t.logErased(ctx, gone); err != nil {
+			return err
 		}
 		_, err := t.exec(ctx, `UPDATE citizen SET farewell = NULL WHERE farewell IS NOT NULL
 			AND NOT EXISTS (SELECT 1 FROM lane l WHERE l.citizen = citizen.id)

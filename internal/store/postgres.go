@@ -67,7 +67,10 @@ func (postgres) lockMigrations(ctx context.Context, db *sql.DB) (func(), error) 
 
 // afterMigration notices a database that was copied to another server, whose count of
 // transactions is behind the positions in the feed: it goes on after them.
-func (postgres) afterMigration(ctx context.Context, db *sql.DB) error {
+func (d postgres) afterMigration(ctx context.Context, db *sql.DB) error {
+	if err := d.makePartitions(ctx, db); err != nil {
+		return err
+	}
 	_, err := db.ExecContext(ctx, `UPDATE feed SET origin = last.position - pg_current_xact_id()::text::bigint + 1
 		FROM (SELECT max(h.position) AS position FROM application a
 			CROSS JOIN LATERAL (SELECT position FROM change WHERE application = a.id ORDER BY position DESC LIMIT 1) h) last
@@ -378,3 +381,93 @@ func (postgres) settleDelivered(ctx context.Context, t *tx, list []Settlement) e
 // noteStamps has nothing to do: a lease is taken over only after it expired, and
 // nothing is stamped later than that.
 func (postgres) noteStamps(context.Context, *tx, []Settlement) error { return nil }
+
+func (postgres) appendAttempts(ctx context.Context, t *tx, list []Attempt) error {
+	n := len(list)
+	ids, subscriptions, citizens, changes, sequences, numbers := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	took, statuses, nexts, coalesced := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	types, classes, outcomes, reasons := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	events, contents := make([][]byte, n), make([][]byte, n)
+	for i := range list {
+		a := &list[i]
+		ids[i], subscriptions[i], citizens[i], changes[i], sequences[i], numbers[i] = a.ID, a.Subscription, a.Citizen, a.Change, a.Sequence, int64(a.Number)
+		took[i], statuses[i], nexts[i], coalesced[i] = a.Took.Microseconds(), int64(a.Status), int64(a.Next), a.Coalesced
+		types[i], classes[i], outcomes[i], reasons[i] = string(a.EventType), a.Class, string(a.Outcome), a.Reason
+		events[i], contents[i] = a.eventOrNull(), a.Content
+	}
+	_, err := t.exec(ctx, `INSERT INTO attempt (id, subscription, citizen, change, event, event_type, sequence, number, took, status, class, outcome, reason, next_at, coalesced, content)
+		SELECT n.id + nextval('attempt_number') % $17, n.subscription, n.citizen, n.change, n.event, n.event_type, n.sequence, n.number, n.took, n.status, n.class, n.outcome, n.reason, n.next_at, n.coalesced, n.content
+		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bytea[], $6::text[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
+			$11::text[], $12::text[], $13::text[], $14::bigint[], $15::bigint[], $16::bytea[])
+			n (id, subscription, citizen, change, event, event_type, sequence, number, took, status, class, outcome, reason, next_at, coalesced, content)`,
+		ids, subscriptions, citizens, changes, events, types, sequences, numbers, took, statuses, classes, outcomes, reasons, nexts, coalesced, contents, attemptUnit)
+	return err
+}
+
+// The days for which partitions of the delivery log are made ahead, today included.
+const partitionsAhead = 3
+
+// partitionOf names the partition of a day, and partitionDay reads the name.
+const partitionOf = "attempt_20060102"
+
+// makePartitions makes the partitions of the delivery log for the next days. A day whose
+// entries are in attempt_rest already stays there.
+func (postgres) makePartitions(ctx context.Context, db *sql.DB) error {
+	for ahead := range partitionsAhead {
+		day := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, ahead)
+		var known bool
+		if err := db.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, day.Format(partitionOf)).Scan(&known); err != nil || known {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		err := alterLog(ctx, db, fmt.Sprintf(`CREATE TABLE IF NOT EXISTS %s PARTITION OF attempt FOR VALUES FROM (%d) TO (%d)`,
+			day.Format(partitionOf), firstAttempt(consent.At(day)), firstAttempt(consent.At(day.AddDate(0, 0, 1)))))
+		var e *pgconn.PgError
+		if errors.As(err, &e) && e.Code == "23514" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// alterLog changes the partitions of the delivery log, one node at a time, unless it
+// would make the deliveries wait for somebody who reads the log for long.
+func alterLog(ctx context.Context, db *sql.DB, statement string) error {
+	t, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = t.Rollback() }()
+	for _, q := range []string{`SET LOCAL lock_timeout = '2s'`, `SELECT pg_advisory_xact_lock(0x4f43504e)`, statement} {
+		if _, err := t.ExecContext(ctx, q); err != nil {
+			return err
+		}
+	}
+	return t.Commit()
+}
+
+func (d postgres) forgetAttempts(ctx context.Context, s *Store, size, age int64) error {
+	if err := d.makePartitions(ctx, s.write); err != nil {
+		return err
+	}
+	names, err := collect(ctx, s.write, func(r *sql.Rows) (v string, err error) { return v, r.Scan(&v) },
+		`SELECT c.relname FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = 'attempt'::regclass ORDER BY c.relname`)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		day, err := time.Parse(partitionOf, name)
+		if err != nil || firstAttempt(consent.At(day.AddDate(0, 0, 1))) > max(size, age) {
+			continue
+		}
+		if err := alterLog(ctx, s.write, `DROP TABLE IF EXISTS `+name); err != nil {
+			return err
+		}
+	}
+	return errors.Join(s.deleteAttempts(ctx, "attempt_rest", max(size, age)), s.deleteAttempts(ctx, "attempt", size))
+}

@@ -306,3 +306,21 @@ func orNull(i consent.Instant) any {
 	}
 	return i
 }
+
+func (sqlite) appendAttempts(ctx context.Context, t *tx, list []Attempt) error {
+	for i := range list {
+		a := &list[i]
+		id := a.ID + t.store.attempts.Add(1)%attemptUnit
+		if _, err := t.exec(ctx, `INSERT INTO attempt (id, subscription, citizen, change, event, event_type, sequence, number, took, status, class, outcome, reason, next_at, coalesced, content)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
+			id, a.Subscription, a.Citizen, a.Change, a.eventOrNull(), string(a.EventType), a.Sequence, a.Number, a.Took.Microseconds(), a.Status, a.Class,
+			string(a.Outcome), a.Reason, a.Next, a.Coalesced, a.Content); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sqlite) forgetAttempts(ctx context.Context, s *Store, size, age int64) error {
+	return s.deleteAttempts(ctx, "attempt", max(size, age))
+}

@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -43,6 +44,8 @@ type Options struct {
 	DatabaseURL string
 	// Keys seal secrets and personal fields.
 	Keys *seal.Keyring
+	// DeliveryLog says how long the delivery log is kept.
+	DeliveryLog LogRetention
 	// Log receives what the store has to say of itself; nil means slog.Default.
 	Log *slog.Logger
 	// Committed, where set, is told of every group commit: how many writes it
@@ -61,6 +64,9 @@ type Store struct {
 	tokenKeys map[byte][]byte // by id; they sign citizen tokens
 	log       *slog.Logger
 	committed func(int, time.Duration)
+	retention LogRetention
+	logged    volume
+	attempts  atomic.Int64 // entries of the delivery log that this process has made
 
 	lock      *os.File // of an exclusive SQLite store
 	queue     chan *write
@@ -75,7 +81,7 @@ type Store struct {
 // Close must be called.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	s := &Store{
-		keys: o.Keys, log: o.Log, committed: o.Committed,
+		keys: o.Keys, log: o.Log, committed: o.Committed, retention: o.DeliveryLog,
 		queue: make(chan *write), doorbells: newDoorbells(),
 	}
 	if s.log == nil {
@@ -83,6 +89,12 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if s.committed == nil {
 		s.committed = func(int, time.Duration) {}
+	}
+	if s.retention.Age == 0 {
+		s.retention.Age = defaultLogAge
+	}
+	if s.retention.Bytes == 0 {
+		s.retention.Bytes = defaultLogBytes
 	}
 	var err error
 	switch {

@@ -173,8 +173,19 @@ func (s *Store) DeleteSubscription(ctx context.Context, applications []int64, id
 		if _, err := t.exec(ctx, `DELETE FROM subscription WHERE id = $1`, v.Number); err != nil {
 			return err
 		}
+		var logged int64
+		if err := t.row(ctx, `SELECT count(*) FROM (SELECT 1 FROM attempt WHERE subscription = $1 LIMIT $2) AS first`, v.Number, maxBacklog).Scan(&logged); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, `INSERT INTO attempt_orphan (subscription) VALUES ($1)`, v.Number); err != nil {
+			return err
+		}
+		many := ""
+		if logged == maxBacklog {
+			many = "at least "
+		}
 		t.rings |= bellSetup
-		return t.audit(ctx, v.Application, actor, "subscription.delete", fmt.Sprintf("%s with %d waiting messages", v.ID, ended))
+		return t.audit(ctx, v.Application, actor, "subscription.delete", fmt.Sprintf("%s with %d waiting messages and %s%d entries of its log", v.ID, ended, many, logged))
 	})
 }
 
