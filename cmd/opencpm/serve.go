@@ -56,6 +56,7 @@ type server struct {
 	metrics  *observe.Metrics
 	store    *store.Store
 	core     *core.Service
+	engine   *deliver.Engine
 	identity *identity.Service
 	outbound *safehttp.Client
 	listener net.Listener
@@ -69,7 +70,7 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 		return nil, err
 	}
 	s := &server{config: c, log: log, metrics: observe.NewMetrics(versionText())}
-	s.store, err = open(ctx, c.Store, store.Options{Exclusive: true, Log: log, Committed: func(writes int, took time.Duration) {
+	s.store, err = open(ctx, c.Store, store.Options{Exclusive: true, Log: log, DeliveryLog: logRetention(c.Delivery), Committed: func(writes int, took time.Duration) {
 		s.metrics.CommitBatch.Observe(float64(writes))
 		s.metrics.CommitDuration.Observe(took.Seconds())
 	}})
@@ -79,8 +80,9 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 	policy := safehttp.Policy{AllowNets: c.AllowNets}
 	// Each subscription has its own bound; one for the host would let those that hang hold back their neighbours there.
 	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: 1 << 12, MaxIdlePerHost: 256})
+	s.engine = deliver.New(s.store, s.deliverOptions())
 	s.core = core.New(s.store, core.Options{
-		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted,
+		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted, Try: s.engine.Try,
 		Counted:   func(n int) { s.metrics.Changes.Add(float64(n)) },
 		Cancelled: func(kind consent.JobKind) { s.jobEnded(kind, consent.JobCancelled) },
 	})
@@ -135,13 +137,12 @@ func (s *server) run(ctx context.Context) error {
 	parts.Go(func() { s.core.Run(work) })
 	parts.Go(func() { s.watchBacklog(work) })
 	if s.config.Has(config.RoleDeliver) {
-		engine := deliver.New(s.store, s.deliverOptions())
-		parts.Go(func() { engine.Run(work) })
+		parts.Go(func() { s.engine.Run(work) })
 	}
 	if s.config.Has(config.RoleJobs) {
 		parts.Go(func() { jobs.Run(work, s.store, s.log) })
 		runner := jobs.NewRunner(s.store, jobs.Options{
-			Kinds: []jobs.Kind{jobs.LedgerCheck}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
+			Kinds: []jobs.Kind{jobs.LedgerCheck, jobs.Resync, jobs.Redeliver, jobs.Discard}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
 		})
 		parts.Go(func() { runner.Run(work) })
 	}
@@ -204,6 +205,11 @@ func (s *server) deliverOptions() deliver.Options {
 
 func (s *server) jobEnded(kind consent.JobKind, state consent.JobState) {
 	s.metrics.JobsEnded.WithLabelValues(string(kind), string(state)).Inc()
+}
+
+// logRetention says how long the delivery log is kept.
+func logRetention(c config.Delivery) store.LogRetention {
+	return store.LogRetention{Age: time.Duration(c.LogDays) * 24 * time.Hour, Bytes: int64(c.LogSize) << 20, Skeleton: c.LogSize == 0}
 }
 
 // watchBacklog keeps the gauges of what waits and of the endpoints that fail.

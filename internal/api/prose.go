@@ -291,6 +291,49 @@ var operations = withKinds(map[string]prose{
 		request: `{"overlapSeconds": 86400}`,
 		answer:  strings.Replace(exampleWithSecret, `"previousSigningSecretUntil": null`, `"previousSigningSecretUntil": "2026-11-23T09:30:00.000Z"`, 1),
 	},
+	"listDeliveries": {
+		tag: tagSubscriptions, summary: "Search the delivery log", errors: []int{http.StatusNotFound},
+		description: "Every attempt to deliver a message, and every other end of one, the newest first. It is kept for 30 days or up to a set size, as the operator chose. " +
+			"A search that matches little looks through a part of the log at a time: a page may be short, or empty, and the list go on all the same.",
+	},
+	"getDelivery": {
+		tag: tagSubscriptions, summary: "Read an entry of the delivery log", errors: []int{http.StatusNotFound},
+		description: "What was sent, without secrets, and what was answered, and all other attempts on the same message. Where the citizen was erased only the skeleton is left.",
+	},
+	"listWaiting": {
+		tag: tagSubscriptions, summary: "List what waits", errors: []int{http.StatusNotFound},
+		description: "The messages that were not accepted yet, in the order in which they are due; one that becomes due at another time meanwhile may appear twice or not at all.",
+	},
+	"testSubscription": {
+		tag: tagSubscriptions, summary: "Send a test message", errors: []int{http.StatusNotFound},
+		description: "Sends a message about nobody, with the `eventType` `test`, as any other is sent, and answers what came of it. Nothing of it is kept.",
+	},
+	"testSettings": {
+		tag: tagSubscriptions, summary: "Send a test message by settings that are not saved", errors: []int{http.StatusNotFound},
+		description: "The body is that of a subscription to be created.",
+		request:     `{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com/hooks/consent", "authType": "token", "token": "a-long-and-secret-token"}`,
+	},
+	"redeliver": {
+		once: true, tag: tagSubscriptions, summary: "Deliver again", status: http.StatusAccepted, errors: []int{http.StatusNotFound, http.StatusConflict},
+		description: "Either the message of one entry of the log: a full state is rendered anew, a receipt is the same again, with its own `eventId` and `sentAt`. " +
+			"Or everything that failed since an instant and is tried hourly, at once, by a job. The order per citizen is kept.",
+		request: `{"since": "2026-11-22T06:00:00Z"}`,
+		answer:  `{"messages": 0, "job": ` + strings.Replace(exampleJob, "ledger-check", "redeliver", 1) + `}`,
+	},
+	"resync": {
+		once: true, bare: true, tag: tagSubscriptions, summary: "Send the present states", status: http.StatusAccepted, errors: []int{http.StatusNotFound},
+		description: "Begins a job that sends the present state of every citizen, or of those who changed since an instant, with the `eventType` `resync`, after all that people wait for. " +
+			"The safe answer to what a pause has lost. A subscription must be to `effective-permission`.",
+		request: `{"since": "2026-11-22T06:00:00Z", "ratePerSecond": 200}`,
+		answer:  `{"messages": 0, "job": ` + strings.Replace(exampleJob, "ledger-check", "resync", 1) + `}`,
+	},
+	"discard": {
+		once: true, tag: tagSubscriptions, summary: "Discard what waits", status: http.StatusAccepted, errors: []int{http.StatusNotFound},
+		description: "Ends messages that were not accepted: the one of an entry of the log, those of a citizen, or all, by a job. The log and the audit say so. What is under way may still arrive. " +
+			"A full state to which a change was added after `before` stays whole.",
+		request: `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8"}`,
+		answer:  `{"messages": 1, "job": null}`,
+	},
 	"getPermissionConfiguration": {
 		tag: tagPermissions, summary: "Read what permissions can be given for", description: "What `optionId` may be, and what it means.",
 		errors: []int{http.StatusNotFound},
@@ -609,6 +652,9 @@ var fields = map[string]struct {
 	"EmailTemplate.id":        {description: "The template by our id; null for the one that comes with OpenCPM."},
 	"EmailTemplate.reference": {description: "The template by reference."},
 	"EmailTemplate.version":   {description: "Its version."},
+	"Subscription.waiting":    {description: "How much waits; left out but where one subscription is read."},
+	"latency":                 {description: "How long the endpoint takes to answer; left out but where one subscription is read."},
+	"outcome":                 {values: values(store.Outcomes...)},
 
 	"subscriptions":     {description: "The subscriptions, in the order in which they were created."},
 	"id":                {description: "What it is called in requests."},

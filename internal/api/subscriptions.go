@@ -143,6 +143,26 @@ type subscription struct {
 	PausedAt      consent.Timestamp `json:"pausedAt"`
 	MissedChanges *int64            `json:"missedChanges"`
 	Endpoint      endpoint          `json:"endpoint"`
+
+	// Where one subscription is read.
+	Waiting *waits   `json:"waiting,omitempty"`
+	Latency *latency `json:"latency,omitempty"`
+}
+
+// waits says how much waits at a subscription.
+type waits struct {
+	Due     int64             `json:"due" doc:"How many messages are due, under way or tried again in a moment, counted to 10,000."`
+	Stored  int64             `json:"stored" doc:"How many are tried hourly, counted to 10,000."`
+	Oldest  consent.Timestamp `json:"oldestChangeAt" doc:"When the oldest change was made that they tell; null where nothing waits."`
+	Seconds *float64          `json:"oldestSeconds" doc:"How long ago that was, in seconds."`
+}
+
+// latency says how long an endpoint takes to answer.
+type latency struct {
+	Attempts int64    `json:"attempts" doc:"Of how many answers: the last 1000 of the last hour at most."`
+	P50      *float64 `json:"p50Ms" doc:"Half of them took no longer, in milliseconds; null without an answer."`
+	P95      *float64 `json:"p95Ms" doc:"95 of 100 took no longer, in milliseconds."`
+	P99      *float64 `json:"p99Ms" doc:"99 of 100 took no longer, in milliseconds."`
 }
 
 // endpoint is how the endpoint of a subscription has been doing.
@@ -278,8 +298,18 @@ type SubscriptionPath struct {
 }
 
 func (s *server) getSubscription(ctx context.Context, actor core.Actor, in *SubscriptionPath) (subscription, error) {
-	v, err := s.Core.Subscription(ctx, actor, consent.ID(in.ID))
-	return subscriptionOf(v), err
+	v, err := s.Core.WatchSubscription(ctx, actor, consent.ID(in.ID))
+	out := subscriptionOf(v.Registered)
+	out.Waiting = &waits{Due: v.Waits.Due, Stored: v.Waits.Stored, Oldest: consent.Timestamp(v.Waits.Oldest)}
+	if v.Waits.Oldest != 0 {
+		age := time.Since(v.Waits.Oldest.Time()).Seconds()
+		out.Waiting.Seconds = &age
+	}
+	out.Latency = &latency{Attempts: v.Latency.Attempts}
+	if v.Latency.Attempts > 0 {
+		out.Latency.P50, out.Latency.P95, out.Latency.P99 = milliseconds(v.Latency.P50), milliseconds(v.Latency.P95), milliseconds(v.Latency.P99)
+	}
+	return out, err
 }
 
 type replaceSubscriptionInput struct {

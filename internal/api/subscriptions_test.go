@@ -44,6 +44,11 @@ func subscribed(a reply, differs map[string]any) map[string]any {
 		"state": state, "failingSince": nil, "downSince": nil, "nextProbeAt": nil, "waitUntil": nil, "goneAt": nil, "lastSuccessAt": nil, "lastFailureAt": nil, "lastReason": nil,
 		"delivered": 0.0, "failed": 0.0,
 	}
+	for _, watched := range []string{"waiting", "latency"} { // where one is read
+		if v, ok := a.json[watched]; ok {
+			all[watched] = v
+		}
+	}
 	if since, ok := a.json["pausedAt"].(string); all["status"] == "paused" && ok && since >= a.json["createdAt"].(string) {
 		all["pausedAt"], all["missedChanges"] = since, 0.0
 	}

@@ -112,7 +112,7 @@ func TestDefaults(t *testing.T) {
 		HTTP:  config.HTTP{Listen: "127.0.0.1:8080", TokenLifetime: 24 * time.Hour},
 		Delivery: config.Delivery{
 			QuickAttempts: 3, QuickDelays: []time.Duration{time.Second, 5 * time.Second}, RetryInterval: time.Hour,
-			RetrySpread: 10, Timeout: 15 * time.Second, Concurrency: 8,
+			RetrySpread: 10, Timeout: 15 * time.Second, Concurrency: 8, LogDays: 30, LogSize: 1024,
 		},
 		Log:     config.Log{LogLevel: "info", LogFormat: "text"},
 		Process: config.Process{Roles: []config.Role{"http", "deliver", "jobs"}, ShutdownTimeout: 20 * time.Second},

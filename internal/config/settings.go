@@ -84,6 +84,8 @@ type Delivery struct {
 	RetrySpread   int             `group:"Delivery" name:"webhook-retry-spread" default:"10" min:"0" max:"100" help:"Percent of the retry interval by which a retry may come later, different for each message, so that they do not all come at once."`
 	Timeout       time.Duration   `group:"Delivery" name:"webhook-timeout" default:"15s" min:"100ms" max:"30s" help:"How long one attempt may take."`
 	Concurrency   int             `group:"Delivery" name:"webhook-concurrency" default:"8" min:"1" max:"256" help:"Messages in flight to one endpoint at a time."`
+	LogDays       int             `group:"Delivery" name:"webhook-log-days" default:"30" min:"1" max:"3650" help:"How many days the delivery log is kept."`
+	LogSize       int             `group:"Delivery" name:"webhook-log-size" default:"1024" min:"0" max:"1000000" help:"MiB that the delivery log may take, about; its oldest entries go first. With 0 nothing of what was sent and answered is kept in it."`
 }
 
 // Log says what the log shows and in which form.

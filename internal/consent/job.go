@@ -7,8 +7,15 @@ type JobKind string
 // compares the effective state with what the ledger says.
 const LedgerCheck JobKind = "ledger-check"
 
+// The kinds of work on the messages of a subscription.
+const (
+	ResyncJob    JobKind = "resync"    // sends the present states of citizens
+	RedeliverJob JobKind = "redeliver" // makes what failed due at once
+	DiscardJob   JobKind = "discard"   // ends what waits
+)
+
 // JobKinds lists every kind of long work.
-var JobKinds = []JobKind{LedgerCheck}
+var JobKinds = []JobKind{LedgerCheck, ResyncJob, RedeliverJob, DiscardJob}
 
 // JobState says how far a job is.
 type JobState string

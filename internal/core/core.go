@@ -64,6 +64,9 @@ type Options struct {
 	// Counted, where set, is told how many changes and answers were recorded, by whatever
 	// call.
 	Counted func(int)
+	// Try sends a message about nobody by the settings of a subscription and says what
+	// came of it; nil means that none can be sent.
+	Try func(context.Context, store.Registered) store.Trial
 	// Cancelled, where set, is told of every job that ended before anybody began it.
 	Cancelled func(consent.JobKind)
 }
@@ -84,6 +87,7 @@ type Service struct {
 	counted   func(int)
 	cancelled func(consent.JobKind)
 	tokens    *token.Keys
+	try       func(context.Context, store.Registered) store.Trial
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -94,7 +98,7 @@ type Service struct {
 // New makes the use cases; Run keeps their view of the catalogue fresh.
 func New(st *store.Store, o Options) *Service {
 	s := &Service{
-		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled,
+		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
 		tokens: token.NewKeys(st.TokenKeys()), stopping: make(chan struct{}),
 	}
 	if s.log == nil {
@@ -108,6 +112,11 @@ func New(st *store.Store, o Options) *Service {
 	}
 	if s.counted == nil {
 		s.counted = func(int) {}
+	}
+	if s.try == nil {
+		s.try = func(context.Context, store.Registered) store.Trial {
+			return store.Trial{Class: "internal", Reason: "this server sends no messages"}
+		}
 	}
 	if s.cancelled == nil {
 		s.cancelled = func(consent.JobKind) {}

@@ -146,14 +146,6 @@ func (s *Service) DeleteSubscription(ctx context.Context, a Actor, id consent.ID
 	return s.store.DeleteSubscription(ctx, a.Applications, id, a.ID)
 }
 
-// Subscription reads one registration.
-func (s *Service) Subscription(ctx context.Context, a Actor, id consent.ID) (store.Registered, error) {
-	if err := a.may(consent.WebhooksManage); err != nil {
-		return store.Registered{}, err
-	}
-	return s.store.Subscription(ctx, a.Applications, id)
-}
-
 // Subscriptions lists the registrations of one application, or of all of the
 // actor's where applicationID is empty, and how many there are.
 func (s *Service) Subscriptions(ctx context.Context, a Actor, applicationID string, f store.SubscriptionFilter) ([]store.Registered, int64, error) {

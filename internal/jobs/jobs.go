@@ -35,7 +35,7 @@ func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
 		case <-passage.C:
 			err = passTime(ctx, st)
 		case <-forget.C:
-			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx), st.ForgetTokenIssues(ctx))
+			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx), st.ForgetTokenIssues(ctx), st.ForgetAttempts(ctx))
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("background work failed and is tried again", "error", err)

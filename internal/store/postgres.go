@@ -443,7 +443,7 @@ func alterLog(ctx context.Context, db *sql.DB, statement string) error {
 		return err
 	}
 	defer func() { _ = t.Rollback() }()
-	for _, q := range []string{`SET LOCAL lock_timeout = '2s'`, `SELECT pg_advisory_xact_lock(0x4f43504e)`, statement} {
+	for _, q := range []string{`SET LOCAL lock_timeout = '2s'`, `SELECT pg_advisory_xact_lock(1329811534)`, statement} {
 		if _, err := t.ExecContext(ctx, q); err != nil {
 			return err
 		}

@@ -269,8 +269,8 @@ type RecoveryPlace struct {
 	Ended int64 `json:"ended,omitzero"` // by a discard
 }
 
-// recover reads the subscription that a step is about.
-func (x *JobTx) recover(ctx context.Context, p RecoveryParams) (Registered, error) {
+// subscription reads the one that a step is about.
+func (x *JobTx) subscription(ctx context.Context, p RecoveryParams) (Registered, error) {
 	sub, err := x.t.store.findSubscription(ctx, x.t, []int64{x.job.Application}, p.Subscription)
 	if errors.Is(err, errNoSubscription) {
 		err = consent.Errorf(consent.NotFound, "The subscription has been deleted meanwhile.")
@@ -281,7 +281,7 @@ func (x *JobTx) recover(ctx context.Context, p RecoveryParams) (Registered, erro
 // Resync makes the present states of up to most citizens due for delivery, after all that
 // people wait for: of everybody, or of those who changed since an instant.
 func (x *JobTx) Resync(ctx context.Context, p RecoveryParams, at RecoveryPlace, most int) (next RecoveryPlace, n int, err error) {
-	sub, err := x.recover(ctx, p)
+	sub, err := x.subscription(ctx, p)
 	if err != nil {
 		return at, 0, err
 	}
@@ -335,7 +335,7 @@ func (s *Store) CountResync(ctx context.Context, application int64, since consen
 // Redeliver makes up to most messages of the failures store due that failed since an
 // instant, each once.
 func (x *JobTx) Redeliver(ctx context.Context, p RecoveryParams, most int) (n int, err error) {
-	sub, err := x.recover(ctx, p)
+	sub, err := x.subscription(ctx, p)
 	if err != nil {
 		return 0, err
 	}
@@ -359,7 +359,7 @@ func (x *JobTx) Redeliver(ctx context.Context, p RecoveryParams, most int) (n in
 // Discard ends up to most messages that wait and whose changes were made before an
 // instant. A full state to which something was added since stays whole.
 func (x *JobTx) Discard(ctx context.Context, p RecoveryParams, at RecoveryPlace, most int) (next RecoveryPlace, n int, err error) {
-	sub, err := x.recover(ctx, p)
+	sub, err := x.subscription(ctx, p)
 	if err != nil {
 		return at, 0, err
 	}
