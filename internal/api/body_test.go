@@ -115,7 +115,10 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 	citizen := w.ok(http.StatusOK, "POST", "/v1/citizens", map[string]string{"applicationId": "northwind", "externalRef": "CUST-0", "givenName": "Ada"}).json["citizenId"].(string)
 	subscription := w.ok(http.StatusCreated, "POST", "/v1/subscriptions", map[string]string{"applicationId": "northwind", "name": "CRM", "url": "https://crm.example.com"}).json["id"].(string)
 	transaction := w.ok(http.StatusOK, "POST", "/v1/permissions/transactions", grant).json["transactionId"].(string)
-	ids := map[string]string{"/v1/subscriptions/{id}": subscription, "/v1/subscriptions/{id}/rotate-secret": subscription}
+	ids := map[string]string{}
+	for _, of := range []string{"", "/redeliver", "/resync", "/discard", "/rotate-secret"} {
+		ids["/v1/subscriptions/{id}"+of] = subscription
+	}
 	for path, item := range loaded(t).Paths.Map() {
 		if strings.HasPrefix(path, "/v1/configuration/") && item.Post != nil {
 			example := item.Post.RequestBody.Value.Content.Get("application/json").Example.(map[string]any)
