@@ -130,6 +130,75 @@ func TestCalls(t *testing.T) {
 			client.TokenIssueList{Issues: []client.TokenIssue{{Issue: 17, Kind: "subscription", SubscriptionID: "sub_1", CreatedBy: "opencpm"}}, Total: 1},
 		},
 		{
+			"search the delivery log", `{"deliveries":[{"id":"d1","at":"2026-11-22T08:14:01.500Z","citizenId":"ctz_1","eventId":null,"attempt":2,"outcome":"waiting","statusCode":500,"reason":"no","durationMs":1.5,"nextAttemptAt":null}],"nextCursor":"n"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Deliveries(ctx, "sub/1", client.DeliveriesQuery{ExternalRef: "A/1", Outcome: "waiting", StatusCode: 500, Since: at, Limit: 5, Cursor: "c"})
+			},
+			seen{Call: "GET /v1/subscriptions/sub%2F1/deliveries?cursor=c&externalRef=A%2F1&limit=5&outcome=waiting&since=2026-11-22T08%3A14%3A01.5Z&statusCode=500"},
+			client.DeliveryList{Deliveries: []client.Delivery{{ID: "d1", At: at.UTC(), CitizenID: "ctz_1", Attempt: 2, Outcome: "waiting", StatusCode: 500, Reason: "no", DurationMs: 1.5}}, NextCursor: "n"},
+		},
+		{
+			"attempts without an answer", `{"deliveries":[],"nextCursor":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Deliveries(ctx, "sub_1", client.DeliveriesQuery{Unanswered: true})
+			},
+			seen{Call: "GET /v1/subscriptions/sub_1/deliveries?statusCode=0"},
+			client.DeliveryList{Deliveries: []client.Delivery{}},
+		},
+		{
+			"read an entry of the delivery log", `{"id":"d1","state":"delivered","request":{"url":"https://crm.example/in","headers":{"A":["b"]},"body":{}},"answer":null,"attempts":[{"id":"d1"}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Delivery(ctx, "sub_1", "d/1") },
+			seen{Call: "GET /v1/subscriptions/sub_1/deliveries/d%2F1"},
+			client.DeliveryDetail{
+				Delivery: client.Delivery{ID: "d1"}, State: "delivered", Attempts: []client.Delivery{{ID: "d1"}},
+				Request: &client.SentRequest{URL: "https://crm.example/in", Headers: map[string][]string{"A": {"b"}}, Body: json.RawMessage(`{}`)},
+			},
+		},
+		{
+			"list what waits", `{"waiting":[{"citizenId":"ctz_1","state":"waiting","attempts":4,"nextAttemptAt":"2026-11-22T08:14:01.500Z"}],"nextCursor":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Waiting(ctx, "sub_1", client.WaitingQuery{CitizenID: "ctz_1"})
+			},
+			seen{Call: "GET /v1/subscriptions/sub_1/waiting?citizenId=ctz_1"},
+			client.WaitingList{Waiting: []client.WaitingMessage{{CitizenID: "ctz_1", State: "waiting", Attempts: 4, NextAttemptAt: at.UTC()}}},
+		},
+		{
+			"try a subscription", `{"accepted":false,"statusCode":null,"class":"dns","reason":"no","durationMs":2}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.TestSubscription(ctx, "sub_1") },
+			seen{Call: "POST /v1/subscriptions/sub_1/test"},
+			client.Trial{Class: "dns", Reason: "no", DurationMs: 2},
+		},
+		{
+			"resync", `{"messages":0,"job":` + job + `}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Resync(ctx, "sub_1", client.Resync{Since: at, RatePerSecond: 7})
+			},
+			seen{"POST /v1/subscriptions/sub_1/resync", `{"since":"2026-11-22T08:14:01.5Z","ratePerSecond":7}`, true},
+			wantJob,
+		},
+		{
+			"redeliver what failed since", `{"messages":0,"job":` + job + `}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.RedeliverSince(ctx, "sub_1", at) },
+			seen{"POST /v1/subscriptions/sub_1/redeliver", `{"since":"2026-11-22T08:14:01.5Z"}`, true},
+			wantJob,
+		},
+		{
+			"redeliver one", `{"messages":1,"job":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return nil, c.Redeliver(ctx, "sub_1", "d1")
+			},
+			seen{"POST /v1/subscriptions/sub_1/redeliver", `{"deliveryId":"d1"}`, true},
+			nil,
+		},
+		{
+			"discard", `{"messages":3,"job":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Discard(ctx, "sub_1", client.Discard{CitizenID: "ctz_1", Before: at})
+			},
+			seen{"POST /v1/subscriptions/sub_1/discard", `{"citizenId":"ctz_1","before":"2026-11-22T08:14:01.5Z"}`, true},
+			client.Recovery{Messages: 3},
+		},
+		{
 			"export the evidence", `{"records": []}`,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.EvidenceOf(ctx, "ctz/1") },
 			seen{Call: "GET /v1/citizens/ctz%2F1/evidence"},

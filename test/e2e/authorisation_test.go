@@ -51,11 +51,20 @@ func operations(t *testing.T, w *world, serial int) []operation {
 	examples := map[string]string{
 		"citizens":      w.citizen(t, ref),
 		"transactions":  w.record(t, ref, change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId"),
-		"subscriptions": w.subscribe(t, "https://receiver.example.com/", object{"status": "paused"}).text(t, "id"),
+		"subscriptions": w.subscribe(t, "https://receiver.invalid/").text(t, "id"),
 		"jobs":          w.ended(t, w.check(t)).text(t, "id"),
 		"files":         "result",
 		"issues":        fmt.Sprint(w.mint(t, object{"externalRef": ref}).at("issue")),
 	}
+	w.record(t, ref, change("newsletter-email", "consent", "DENIED"))
+	hooked := "/v1/subscriptions/" + examples["subscriptions"]
+	eventually(t, harness.Patience, "an attempt is logged", func() bool {
+		list := w.api.do(t, "GET", hooked+"/deliveries", nil).want(t, 200).list(t, "deliveries")
+		if len(list) > 0 {
+			examples["deliveries"] = list[0]["id"].(string)
+		}
+		return len(list) > 0
+	})
 	configured := configurationItems(ref)
 	for collection, item := range configured {
 		item["applicationId"] = w.id
@@ -77,6 +86,11 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"PUT /v1/subscriptions/{}":                hook,
 		"PATCH /v1/subscriptions/{}":              object{"name": "renamed"},
 		"POST /v1/subscriptions/{}/rotate-secret": object{"overlapSeconds": 0},
+
+		"POST /v1/subscriptions/test":         w.subscription("https://receiver.invalid/"),
+		"POST /v1/subscriptions/{}/redeliver": object{"deliveryId": examples["deliveries"]},
+		"POST /v1/subscriptions/{}/resync":    object{"ratePerSecond": 5},
+		"POST /v1/subscriptions/{}/discard":   object{"citizenId": examples["citizens"]},
 
 		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
 
