@@ -3,8 +3,10 @@ package store
 import (
 	"bytes"
 	"compress/flate"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -52,13 +54,18 @@ const exchangeWords = `"permissions":[],"preferences":[{"preference":"","kind":"
 	`"requestBody":{"applicationId":"","citizenId":"0199","externalRef":"","permissions":[{"T00:00:00.000Z"}],"preferences":[],"sentAt":"2026-","eventId":"","eventType":"citizen.changed","sequence":1,"changedBy":"","coalesced":1},` +
 	`"answerHeaders":{"Content-Length":["0"],"Content-Type":["text/plain; charset=utf-8"],"Date":["Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec 2026 00:00:00 GMT"]},"answerBody":""}`
 
-var deflaters = sync.Pool{New: func() any {
-	w, err := flate.NewWriterDict(io.Discard, 5, []byte(exchangeWords))
-	if err != nil {
-		panic(err) // only for a level that there is not
+// deflaters are as many compressors as can work at once: they are large, and dear to make.
+var deflaters = sync.OnceValue(func() chan *flate.Writer {
+	c := make(chan *flate.Writer, runtime.GOMAXPROCS(0))
+	for range cap(c) {
+		w, err := flate.NewWriterDict(io.Discard, 4, []byte(exchangeWords))
+		if err != nil {
+			panic(err) // only for a level that there is not
+		}
+		c <- w
 	}
-	return w
-}}
+	return c
+})
 
 // SealExchange makes the content of an entry of the delivery log that has this
 // subscription and instant. It is nil where nothing is kept.
@@ -66,16 +73,20 @@ func (s *Store) SealExchange(k LogKey, subscription int64, at consent.Instant, x
 	if k.key == nil || s.retention.Skeleton {
 		return nil, nil
 	}
-	plain, err := json.Marshal(x)
+	body := x.Body
+	x.Body = nil
+	rest, err := json.Marshal(x)
 	if err != nil {
 		return nil, err
 	}
-	var small bytes.Buffer
-	w := deflaters.Get().(*flate.Writer)
-	defer deflaters.Put(w)
-	w.Reset(&small)
-	if _, err := w.Write(plain); err != nil {
-		return nil, err
+	small := bytes.NewBuffer(make([]byte, 0, 1024))
+	w := <-deflaters()
+	defer func() { deflaters() <- w }()
+	w.Reset(small)
+	for _, part := range [][]byte{binary.AppendUvarint(nil, uint64(len(body))), body, rest} { // the body is JSON as it is
+		if _, err := w.Write(part); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.Close(); err != nil {
 		return nil, err
@@ -92,8 +103,19 @@ func (k LogKey) open(subscription int64, at consent.Instant, content []byte) (*E
 	if err != nil {
 		return nil, fmt.Errorf("entry of the delivery log of citizen %s: %w", k.citizen, err)
 	}
+	length, n := binary.Uvarint(plain)
+	if n <= 0 || length > uint64(len(plain)-n) {
+		return nil, fmt.Errorf("entry of the delivery log of citizen %s: %w", k.citizen, io.ErrUnexpectedEOF)
+	}
 	x := new(Exchange)
-	return x, json.Unmarshal(plain, x)
+	rest := plain[n+int(length):]
+	if err := json.Unmarshal(rest, x); err != nil {
+		return nil, fmt.Errorf("entry of the delivery log of citizen %s: %w", k.citizen, err)
+	}
+	if length > 0 {
+		x.Body = plain[n : n+int(length)]
+	}
+	return x, nil
 }
 
 // Trial is what came of a message that was sent to try an endpoint.
