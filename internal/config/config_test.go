@@ -492,6 +492,8 @@ webhook-retry-interval  1h                  default
 webhook-retry-spread    10                  default
 webhook-timeout         15s                 default
 webhook-concurrency     8                   default
+webhook-log-days        30                  default
+webhook-log-size        1024                default
 # Mail
 smtp-url        -  default
 mail-from       -  default

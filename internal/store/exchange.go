@@ -54,18 +54,31 @@ const exchangeWords = `"permissions":[],"preferences":[{"preference":"","kind":"
 	`"requestBody":{"applicationId":"","citizenId":"0199","externalRef":"","permissions":[{"T00:00:00.000Z"}],"preferences":[],"sentAt":"2026-","eventId":"","eventType":"citizen.changed","sequence":1,"changedBy":"","coalesced":1},` +
 	`"answerHeaders":{"Content-Length":["0"],"Content-Type":["text/plain; charset=utf-8"],"Date":["Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec 2026 00:00:00 GMT"]},"answerBody":""}`
 
-// deflaters are as many compressors as can work at once: they are large, and dear to make.
-var deflaters = sync.OnceValue(func() chan *flate.Writer {
-	c := make(chan *flate.Writer, runtime.GOMAXPROCS(0))
-	for range cap(c) {
-		w, err := flate.NewWriterDict(io.Discard, 4, []byte(exchangeWords))
-		if err != nil {
-			panic(err) // only for a level that there is not
-		}
-		c <- w
+// deflaters keeps as many compressors as can work at once: they are large, and dear to
+// make.
+var deflaters struct {
+	mu   sync.Mutex
+	free []*flate.Writer
+}
+
+func takeDeflater() (*flate.Writer, error) {
+	deflaters.mu.Lock()
+	defer deflaters.mu.Unlock()
+	if n := len(deflaters.free); n > 0 {
+		w := deflaters.free[n-1]
+		deflaters.free = deflaters.free[:n-1]
+		return w, nil
 	}
-	return c
-})
+	return flate.NewWriterDict(io.Discard, 4, []byte(exchangeWords))
+}
+
+func giveDeflater(w *flate.Writer) {
+	deflaters.mu.Lock()
+	defer deflaters.mu.Unlock()
+	if len(deflaters.free) < runtime.GOMAXPROCS(0) {
+		deflaters.free = append(deflaters.free, w)
+	}
+}
 
 // SealExchange makes the content of an entry of the delivery log that has this
 // subscription and instant. It is nil where nothing is kept.
@@ -80,8 +93,11 @@ func (s *Store) SealExchange(k LogKey, subscription int64, at consent.Instant, x
 		return nil, err
 	}
 	small := bytes.NewBuffer(make([]byte, 0, 1024))
-	w := <-deflaters()
-	defer func() { deflaters() <- w }()
+	w, err := takeDeflater()
+	if err != nil {
+		return nil, err
+	}
+	defer giveDeflater(w)
 	w.Reset(small)
 	for _, part := range [][]byte{binary.AppendUvarint(nil, uint64(len(body))), body, rest} { // the body is JSON as it is
 		if _, err := w.Write(part); err != nil {
