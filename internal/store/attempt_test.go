@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -558,4 +559,37 @@ func stepOf(at *store.RecoveryPlace, done *int, step func(*store.JobTx, store.Re
 		*at, *done = next, *done+n
 		return store.Progress{Done: int64(n), Finished: n == 0}, err
 	}
+}
+
+// The oldest entries go first, and no more of them than must.
+func TestTheLogKeepsToItsSize(t *testing.T) {
+	dir, keys := t.TempDir(), storetest.Keys(t)
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.Open(ctx, store.Options{Dir: dir, Keys: keys, DeliveryLog: store.LogRetention{Bytes: 3000}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		l := newLogged(t, st, consent.EffectivePermission)
+		const written = 20
+		for i := range written {
+			l.record(fmt.Sprint("CUST-", i))
+			l.settle(l.due(store.WaitingPeople, instant())[0], instant(), nil)
+			time.Sleep(10 * time.Minute)
+		}
+		if err := st.ForgetAttempts(ctx); err != nil {
+			t.Fatal(err)
+		}
+		all := l.entries(store.AttemptFilter{})
+		if len(all) < 4 || len(all) > 9 {
+			t.Fatalf("%d entries of %d are kept in 3000 bytes", len(all), written)
+		}
+		if newest := time.Since(all[0].At().Time()); newest > 11*time.Minute {
+			t.Errorf("the newest entry that is kept is %v old", newest)
+		}
+	})
 }

@@ -65,8 +65,14 @@ func TestDeliveryLog(t *testing.T) {
 				want  int
 				pairs string
 			}{
-				{1, "outcome delivered"}, {2, "outcome retrying"}, {0, "statusCode 0"}, {1, "statusCode 200"}, {1, "eventId " + accepted["eventId"].(string)},
-				{0, "before " + ago(time.Hour)}, {0, "since " + ahead(time.Hour)}, {1, "outcome delivered since " + ago(time.Hour) + " before " + ahead(time.Hour)},
+				{1, "outcome delivered"},
+				{2, "outcome retrying"},
+				{0, "statusCode 0"},
+				{1, "statusCode 200"},
+				{1, "eventId " + accepted["eventId"].(string)},
+				{0, "before " + ago(time.Hour)},
+				{0, "since " + ahead(time.Hour)},
+				{1, "outcome delivered since " + ago(time.Hour) + " before " + ahead(time.Hour)},
 			} {
 				if got := w.deliveries(t, id, strings.Fields(search.pairs)...); len(got) != search.want {
 					t.Errorf("%s: %d entries, want %d", search.pairs, len(got), search.want)
