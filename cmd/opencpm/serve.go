@@ -187,7 +187,7 @@ func (s *server) deliverOptions() deliver.Options {
 	return deliver.Options{
 		Post: s.outbound.Post, QuickAttempts: s.config.QuickAttempts, QuickDelays: s.config.QuickDelays,
 		RetryInterval: s.config.RetryInterval, RetrySpread: float64(s.config.RetrySpread) / 100,
-		Timeout: s.config.Timeout, Concurrency: s.config.Concurrency, Log: s.log, MintToken: s.core.WriteToken,
+		Timeout: s.config.Timeout, Concurrency: s.config.Concurrency, Log: s.log, MintToken: func(g store.TokenGrounds, expires consent.Instant) string { return s.core.WriteToken(g, expires) },
 		Attempted: func(a deliver.Attempt) {
 			s.metrics.Attempts.WithLabelValues(a.Class).Inc()
 			switch {

@@ -136,15 +136,15 @@ func maskURL(sub store.Registered, address string) string {
 	return base + "?" + strings.Join(parts, "&")
 }
 
-// citizenToken finds the token of a citizen in a body, which opens what it is for.
-var citizenToken = regexp.MustCompile(`("citizenToken":\{[^{}]*"token":)"[^"]*"`)
+// tokenInBody finds the token of a citizen in a body, which opens what it is for.
+var tokenInBody = regexp.MustCompile(`("citizenToken":\{[^{}]*"token":)"[^"]*"`)
 
 // maskBody hides what opens something from whoever reads the log.
 func maskBody(body []byte) []byte {
 	if !bytes.Contains(body, []byte(`"citizenToken"`)) {
 		return body
 	}
-	return citizenToken.ReplaceAll(body, []byte(`$1"`+masked+`"`))
+	return tokenInBody.ReplaceAll(body, []byte(`$1"`+masked+`"`))
 }
 
 // printable writes what could mislead whoever looks at a text, such as control
@@ -171,9 +171,36 @@ func printable(text string) string {
 // Try sends a message about nobody by the settings of a subscription, which need not be
 // saved, and says what came of it. Nothing of it is kept.
 func (e *Engine) Try(ctx context.Context, sub store.Registered) store.Trial {
-	m := sample(sub)
-	r := e.post(ctx, sub, m)
+	r := e.try(ctx, sub, sample(sub))
 	return store.Trial{Delivered: r.delivered(), Exchange: exchangeOf(sub, r), Status: r.status, Class: r.class, Reason: r.reason, Took: r.took}
+}
+
+// try sends a sample with a token that is good, as far as one can be got. Settings that are
+// not saved keep none.
+func (e *Engine) try(ctx context.Context, sub store.Registered, m message) result {
+	if sub.TokenDue(consent.At(time.Now())) {
+		var err error
+		if sub.Number != 0 {
+			sub, err = e.freshToken(ctx, sub, false)
+		} else {
+			var got store.Token
+			got, err = e.askToken(ctx, sub.Subscription)
+			sub.Secrets.Token = got.Access
+		}
+		if err != nil {
+			return result{reason: "the token could not be got: " + err.Error(), class: "token"}
+		}
+	}
+	r := e.post(ctx, sub, m)
+	if _, renewable := sub.Grant(); !renewable || r.status != http.StatusUnauthorized || sub.Number == 0 {
+		return r
+	}
+	ready, err := e.freshToken(ctx, sub, true)
+	if err != nil {
+		r.reason += ", and the token could not be refreshed: " + err.Error()
+		return r
+	}
+	return e.post(ctx, ready, m)
 }
 
 // sample is a message about nobody, in the form of those that the subscription gets.
@@ -184,6 +211,10 @@ func sample(sub store.Registered) message {
 		EventType: consent.Tested, Sequence: 1, ChangedBy: consent.Text(consent.Platform.ID), Coalesced: 1, known: true,
 	}
 	m.EventID = consent.EventID(sub.ID, m.CitizenID, m.Sequence)
+	if sub.UpdateType == consent.CitizenEmails {
+		mail := consent.SampleMail(sub.ApplicationID, m.EventID, at)
+		m.mail, m.CitizenID = &mail, mail.CitizenID
+	}
 	full := consent.FullState{}.Since(consent.FullState{})
 	m.Permissions, m.Preferences = full.Permissions, full.Preferences
 	return m

@@ -35,6 +35,7 @@ type message struct {
 	filter consent.Filter
 	placed consent.Placement
 	logKey store.LogKey
+	mail   *consent.CitizenEmail // in place of all of this
 }
 
 // compose reads what the next messages of lanes say, and stamps them.
@@ -132,6 +133,9 @@ func (e *Engine) content(ctx context.Context, sub store.Registered, m *message, 
 
 // render writes the body: a full state as it is at sentAt.
 func (m message) render() ([]byte, error) {
+	if m.mail != nil {
+		return json.Marshal(m.mail)
+	}
 	if m.state != nil {
 		full := m.filter.Select(m.state.FullState(consent.Instant(m.SentAt)), m.placed)
 		m.Permissions, m.Preferences = full.Permissions, full.Preferences
