@@ -41,6 +41,18 @@ var sealedColumns = []sealedColumn{
 			return Once{Credential: key[0].(string), Route: key[1].(string), Key: key[2].(string)}.context()
 		},
 	},
+	{"job", "params", []keyColumn{{"id", "bigint"}}, `x.public_id`, ofJob("params")},
+	{"job", "cursor", []keyColumn{{"id", "bigint"}}, `x.public_id`, ofJob("cursor")},
+	{
+		"job_file", "sealed",
+		[]keyColumn{{"job", "bigint"}, {"name", "text"}, {"place", "bigint"}},
+		`(SELECT j.public_id FROM job j WHERE j.id = x.job)`,
+		func(job consent.ID, key []any) string { return jobContext(job, fmt.Sprintf("%s %d", key[1], key[2])) },
+	},
+}
+
+func ofJob(what string) func(consent.ID, []any) string {
+	return func(job consent.ID, _ []any) string { return jobContext(job, what) }
 }
 
 func ownedBy(what string) func(consent.ID, []any) string {

@@ -38,6 +38,9 @@ var notUnderMasterKey = map[string]string{
 	"ledger.id":                         "id",
 	"ledger.sealed":                     "sealed under the citizen's key",
 	"ledger.hash":                       "hash",
+	"job.public_id":                     "id",
+	"attempt.event":                     "id",
+	"attempt.content":                   "sealed under the citizen's key",
 	"change.body":                       "sealed under the citizen's key",
 	"subscription.public_id":            "id",
 }
@@ -106,6 +109,7 @@ type populated struct {
 	subscription consent.ID
 	once         store.Once
 	transaction  consent.ID // that once recorded
+	job          store.HeldJob
 }
 
 func populate(t *testing.T, st *store.Store, citizens int) populated {
@@ -133,6 +137,18 @@ func populate(t *testing.T, st *store.Store, citizens int) populated {
 	if err := st.EraseCitizen(ctx, p.application, consent.CitizenKey{ID: gone.CitizenID}, "test"); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := st.CreateJob(ctx, store.NewJob{Application: p.application, Kind: consent.LedgerCheck, Params: []byte(`{"planted":1}`)}, "test", store.Once{}); err != nil {
+		t.Fatal(err)
+	}
+	held, ok, err := st.ClaimJob(ctx, "node", consent.JobKinds, time.Minute)
+	if err != nil || !ok {
+		t.Fatal(ok, err)
+	}
+	if p.job, err = st.StepJob(ctx, held, func(ctx context.Context, x *store.JobTx) (store.Progress, error) {
+		return store.Progress{Cursor: []byte(`{"at":1}`), Done: 1}, x.Append(ctx, consent.JobResult, []byte("a piece"))
+	}); err != nil {
+		t.Fatal(err)
+	}
 	for _, l := range lanes(t, st, store.Registered{Number: 1}, take(t, st), false) {
 		p.erased = max(p.erased, l.Citizen) // the last one who was created
 	}
@@ -147,6 +163,18 @@ func (p populated) readAll(t *testing.T, st *store.Store) {
 		if err != nil || c.ID != id || c.Details.GivenName != fmt.Sprint("Ada ", i) {
 			t.Fatalf("citizen %d is %+v, %v", i, c, err)
 		}
+	}
+	job, err := st.RereadJob(ctx, p.job)
+	if err != nil || string(job.Params) != `{"planted":1}` || string(job.Cursor) != `{"at":1}` {
+		t.Fatalf("the job is %+v, %v", job, err)
+	}
+	if err := st.ReadJobFile(ctx, job.Job, consent.JobResult, func(piece []byte) error {
+		if string(piece) != "a piece" {
+			t.Errorf("the file says %q", piece)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
 	told, err := st.States(ctx, []int64{p.erased})
 	if err != nil || told[p.erased].ExternalRef != "CUST-gone" {
@@ -374,6 +402,9 @@ func TestEveryColumnOfBytesIsClassified(t *testing.T) {
 			var table, column string
 			if err := rows.Scan(&table, &column); err != nil {
 				t.Fatal(err)
+			}
+			if table, _, part := strings.Cut(table, "attempt_"); part && table == "" { // a partition of attempt
+				continue
 			}
 			all = append(all, table+"."+column)
 		}
