@@ -185,9 +185,9 @@ func (m *machine) crash() {
 
 func TestStateMachine(t *testing.T) {
 	if testing.Short() { // under the race detector each run takes seconds
-		checks(t, 3)
+		checks(t, 2)
 	} else {
-		checks(t, 15)
+		checks(t, 8)
 	}
 	keys := storetest.Keys(t)
 	rapid.Check(t, func(rt *rapid.T) {

@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -359,5 +360,42 @@ func TestGuideShowsTheReceivers(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(filepath.Dir(guide), string(link[1]))); errors.Is(err, os.ErrNotExist) {
 			t.Errorf("the guide links to %s, which is not there", link[1])
 		}
+	}
+}
+
+// TestGuideReceiversFollowTheServer lets the real server deliver to each receiver of the guide: signed, one of them in the
+// envelope of CloudEvents, through a rotation of the secret, a withdrawal, a resync and an erasure.
+func TestGuideReceiversFollowTheServer(t *testing.T) {
+	t.Parallel()
+	w := start(t, harness.SQLite(t), northwind, "--webhook-allow-net", "127.0.0.0/8", "--webhook-quick-delays", "50ms")
+	for program := range programs {
+		t.Run(program, func(t *testing.T) {
+			ref := "REF-" + program
+			secret := "whsec_" + base64.StdEncoding.EncodeToString([]byte("a key of at least twenty-four bytes"))
+			next := "whsec_" + base64.StdEncoding.EncodeToString([]byte("another key of twenty-four and more"))
+			e := startExample(t, program, secret, next)
+			format := "plain"
+			if program == "receiver.mjs" {
+				format = "cloudevents"
+			}
+			id := w.subscribe(t, e.url+"/hook", object{"signingSecret": secret, "format": format}).text(t, "id")
+			follows := func(what string, states map[string]string) {
+				t.Helper()
+				eventually(t, harness.Patience, program+" knows "+what, func() bool { return maps.Equal(e.state(t, ref), states) })
+			}
+			w.record(t, ref, change("newsletter-email", "consent", "GRANTED"))
+			follows("what was granted", map[string]string{"newsletter-email": "consent GRANTED"})
+			w.api.do(t, "PATCH", "/v1/subscriptions/"+id, object{"signingSecret": next}).want(t, 200)
+			w.record(t, ref, change("newsletter-email", "consent", "DENIED"))
+			follows("what was withdrawn", map[string]string{"newsletter-email": "consent DENIED"})
+			w.api.do(t, "PATCH", "/v1/subscriptions/"+id, object{"status": "paused"}).want(t, 200)
+			citizen := w.record(t, ref, change("newsletter-email", "consent", "GRANTED")).text(t, "citizenId")
+			w.api.do(t, "PATCH", "/v1/subscriptions/"+id, object{"status": "active"}).want(t, 200)
+			w.api.do(t, "POST", "/v1/subscriptions/"+id+"/resync", object{}).want(t, 202)
+			follows("what a pause had lost", map[string]string{"newsletter-email": "consent GRANTED"})
+			w.api.do(t, "DELETE", "/v1/citizens/"+citizen, nil).want(t, 204)
+			follows("the erasure", nil)
+			w.api.do(t, "DELETE", "/v1/subscriptions/"+id, nil).want(t, 204)
+		})
 	}
 }
