@@ -1,17 +1,14 @@
 package store
 
 import (
-	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"io"
-	"runtime"
-	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/klauspost/compress/s2"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/seal"
@@ -47,38 +44,14 @@ func logContext(citizen consent.ID, subscription int64, at consent.Instant) stri
 
 // exchangeWords is what exchanges have in common: compressing and opening begin with it.
 // It can never be changed, or what was kept before could not be opened.
-const exchangeWords = `"permissions":[],"preferences":[{"preference":"","kind":"","choices":[{"reference":"","label":""}],"campaign":null,"statement":null,"validFrom":null,"validUntil":null,` +
-	`"channel":"import","obtainedAt":"2027-","recordedAt":"2026-","transactionId":"0199","optionType":"group","justification":"legitimate-interest","state":"OBJECTED","state":"CLAIMED","state":"DENIED",` +
-	`{"optionType":"option","optionId":"","partyId":"","purposeId":"","channelId":"email","justification":"consent","state":"GRANTED","validFrom":null,"validUntil":"2028-",` +
-	`{"url":"https://","requestHeaders":{"Authorization":["[masked]"],"Content-Type":["application/json"],"Webhook-Id":[""],"Webhook-Timestamp":["17"],"Webhook-Signature":["v1,"]},` +
-	`"requestBody":{"applicationId":"","citizenId":"0199","externalRef":"","permissions":[{"T00:00:00.000Z"}],"preferences":[],"sentAt":"2026-","eventId":"","eventType":"citizen.changed","sequence":1,"changedBy":"","coalesced":1},` +
-	`"answerHeaders":{"Content-Length":["0"],"Content-Type":["text/plain; charset=utf-8"],"Date":["Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec 2026 00:00:00 GMT"]},"answerBody":""}`
-
-// deflaters keeps as many compressors as can work at once: they are large, and dear to
-// make.
-var deflaters struct {
-	mu   sync.Mutex
-	free []*flate.Writer
-}
-
-func takeDeflater() (*flate.Writer, error) {
-	deflaters.mu.Lock()
-	defer deflaters.mu.Unlock()
-	if n := len(deflaters.free); n > 0 {
-		w := deflaters.free[n-1]
-		deflaters.free = deflaters.free[:n-1]
-		return w, nil
-	}
-	return flate.NewWriterDict(io.Discard, 4, []byte(exchangeWords))
-}
-
-func giveDeflater(w *flate.Writer) {
-	deflaters.mu.Lock()
-	defer deflaters.mu.Unlock()
-	if len(deflaters.free) < runtime.GOMAXPROCS(0) {
-		deflaters.free = append(deflaters.free, w)
-	}
-}
+var exchangeWords = s2.MakeDict([]byte(`"permissions":[],"preferences":[{"preference":"","choices":[{"reference":"","label":""}],"label":"","submissionId":"0199","updatedAt":"2026-"}],`+
+	`"channel":"import","justification":"legitimate-interest","state":"OBJECTION_UPHELD","state":"OBJECTED","state":"CLAIMED","state":"DENIED","state":null,"optionType":"group",`+
+	`"requestHeaders":{"Authorization":["[masked]"],"Content-Type":["application/json"],"Webhook-Id":[""],"Webhook-Signature":["v1,"],"Webhook-Timestamp":["17"]},`+
+	`"answerHeaders":{"Content-Length":["0"],"Content-Type":["text/plain; charset=utf-8"],"Date":["Mon, Tue, Wed, Thu, Fri, Sat, Sun, Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec 2026 00:00:00 GMT"]},"answerBody":""}`+
+	`"eventType":"citizen.changed","sequence":1,"changedBy":"0199","coalesced":1}{"url":"https://","sentAt":"2026-","eventId":"","externalRef":"","permissions":[`+
+	`{"transactionId":"0199","optionType":"option","optionId":"","justification":"consent","state":"GRANTED","channel":"web","campaign":null,"privacyPolicyId":"pp_","privacyPolicyRef":"",`+
+	`"permissionStatementId":"ps_","permissionStatementRef":"","recordedBy":null,"recordedByName":null,"recordedClient":"","recordedClientName":"","delegatedAuthorityId":null,`+
+	`"delegatedAuthorityName":null,"recordedAt":"2026-T00:00:00.000Z","obtainedAt":"2026-T00:00:00.000Z","validFrom":null,"validUntil":"2028-T00:00:00.000Z"},{"applicationId":"","citizenId":"0199`), nil)
 
 // SealExchange makes the content of an entry of the delivery log that has this
 // subscription and instant. It is nil where nothing is kept.
@@ -92,22 +65,9 @@ func (s *Store) SealExchange(k LogKey, subscription int64, at consent.Instant, x
 	if err != nil {
 		return nil, err
 	}
-	small := bytes.NewBuffer(make([]byte, 0, 1024))
-	w, err := takeDeflater()
-	if err != nil {
-		return nil, err
-	}
-	defer giveDeflater(w)
-	w.Reset(small)
-	for _, part := range [][]byte{binary.AppendUvarint(nil, uint64(len(body))), body, rest} { // the body is JSON as it is
-		if _, err := w.Write(part); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return k.key.Seal(logContext(k.citizen, subscription, at), small.Bytes()), nil
+	plain := binary.AppendUvarint(make([]byte, 0, binary.MaxVarintLen64+len(body)+len(rest)), uint64(len(body)))
+	plain = append(append(plain, body...), rest...) // the body is JSON as it is
+	return k.key.Seal(logContext(k.citizen, subscription, at), exchangeWords.Encode(nil, plain)), nil
 }
 
 func (k LogKey) open(subscription int64, at consent.Instant, content []byte) (*Exchange, error) {
@@ -115,7 +75,7 @@ func (k LogKey) open(subscription int64, at consent.Instant, content []byte) (*E
 	if err != nil {
 		return nil, fmt.Errorf("entry of the delivery log of citizen %s: %w", k.citizen, err)
 	}
-	plain, err := io.ReadAll(flate.NewReaderDict(bytes.NewReader(small), []byte(exchangeWords)))
+	plain, err := exchangeWords.Decode(nil, small)
 	if err != nil {
 		return nil, fmt.Errorf("entry of the delivery log of citizen %s: %w", k.citizen, err)
 	}
