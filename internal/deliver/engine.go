@@ -273,7 +273,7 @@ func (e *Engine) release() {
 	e.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	if err := e.store.Release(ctx, e.o.Node, all, last); err != nil {
+	if err := e.store.Leave(ctx, e.o.Node, all, last); err != nil {
 		e.log.Warn("the delivery leases cannot be released; other nodes wait for their end", "error", err)
 	}
 }

@@ -386,19 +386,32 @@ func (t *tx) take(ctx context.Context, node string, free, until consent.Instant,
 // so that another node need not wait for the leases to expire. stamped is the last
 // sentAt of the node.
 func (s *Store) Release(ctx context.Context, node string, list []int64, stamped consent.Instant) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error { return t.release(ctx, node, list, stamped) })
+}
+
+// Leave releases shards of a node that has come to its end: nothing is kept for it any
+// more, so that those that are left, or the next process, take all at once.
+func (s *Store) Leave(ctx context.Context, node string, list []int64, stamped consent.Instant) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
-		end := `$3`
-		if s.dialect.alone() { // what is kept there is the last sentAt of all
-			end = `max(expires_at, $3)`
+		if _, err := t.exec(ctx, `DELETE FROM node WHERE name = $1`, node); err != nil {
+			return err
 		}
-		for _, shard := range list {
-			if _, err := t.exec(ctx, `UPDATE lease SET holder = '', expires_at = `+end+` WHERE holder = $1 AND shard = $2`, node, shard, stamped); err != nil {
-				return err
-			}
-		}
-		t.rings |= bellLanes | bellBulk | bellStored
-		return nil
+		return t.release(ctx, node, list, stamped)
 	})
+}
+
+func (t *tx) release(ctx context.Context, node string, list []int64, stamped consent.Instant) error {
+	end := `$3`
+	if t.store.dialect.alone() { // what is kept there is the last sentAt of all
+		end = `max(expires_at, $3)`
+	}
+	for _, shard := range list {
+		if _, err := t.exec(ctx, `UPDATE lease SET holder = '', expires_at = `+end+` WHERE holder = $1 AND shard = $2`, node, shard, stamped); err != nil {
+			return err
+		}
+	}
+	t.rings |= bellLanes | bellBulk | bellStored
+	return nil
 }
 
 // maxFarewell is how long the reference of an erased citizen is kept for the

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -462,6 +463,13 @@ func TestLeases(t *testing.T) {
 		if floor != a.Until {
 			t.Fatalf("shard %d may be stamped from %v, but its last holder could stamp until %v", shard, floor, a.Until)
 		}
+	}
+	// b ends well, and the next process need not wait for anything.
+	if err := st.Leave(ctx, "b", slices.Collect(maps.Keys(b.Epochs)), consent.At(time.Now())); err != nil {
+		t.Fatal(err)
+	}
+	if c := hold("c", 2*time.Second); len(c.Epochs) != 16 {
+		t.Fatalf("after the only node has ended well the next one gets %d shards", len(c.Epochs))
 	}
 }
 
