@@ -1,6 +1,7 @@
 package deliver
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/safehttp"
+	"github.com/opencpm/opencpm/internal/store"
 	"github.com/opencpm/opencpm/internal/store/storetest"
 )
 
@@ -67,6 +69,7 @@ type laneModel struct {
 	underway  bool
 	answered  time.Time
 	doubt     bool // a crash may have lost the last outcome
+	again     bool // an operator asked for it: it may leave whatever it went through
 }
 
 // The subscriptions of the machine.
@@ -104,8 +107,8 @@ func (m *machine) allow(a arrival) *laneModel {
 	switch {
 	case l.underway:
 		m.fault("%s: a message left while another one was under way", key)
-	case l.doubt: // as if the last one had not been
-		l.doubt, l.failures, l.delivered = false, unknown, 0
+	case l.doubt, l.again: // as if the last one had not been
+		l.doubt, l.again, l.failures, l.delivered = false, false, unknown, 0
 	case v <= l.delivered:
 		m.fault("%s: version %d was delivered and left again", key, v)
 	case v > l.version:
@@ -231,15 +234,7 @@ func (m *machine) run(rt *rapid.T) {
 	}
 	urls := []string{adaptiveURL, letterURL, receipts}
 	refs := []string{"A", "B", "C", "D"}
-	missed := map[string]bool{} // by URL and citizen: changes made during a pause
 	undo := map[string]consent.ID{}
-	written := func(ref string, version int64) {
-		m.committed(ref, version)
-		for _, url := range urls {
-			_, paused := m.paused[url]
-			missed[url+" "+ref] = paused
-		}
-	}
 	state := rapid.SampledFrom([]consent.State{consent.Granted, consent.Denied})
 	rt.Repeat(map[string]func(*rapid.T){
 		"": func(rt *rapid.T) {
@@ -254,19 +249,19 @@ func (m *machine) run(rt *rapid.T) {
 			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
 			r := w.record(ref, state.Draw(rt, "state"))
 			undo[ref] = r.Transaction.ID
-			written(ref, r.Version)
+			m.committed(ref, r.Version)
 		},
 		"submit": func(rt *rapid.T) {
 			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
 			w.submit(ref, rapid.Bool().Draw(rt, "jazz"))
-			written(ref, 0)
+			m.committed(ref, 0)
 		},
 		"revert": func(rt *rapid.T) {
 			ref := rapid.SampledFrom(refs).Draw(rt, "citizen")
 			if id := undo[ref]; !id.IsZero() {
 				delete(undo, ref)
 				w.revert(ref, id)
-				written(ref, 0)
+				m.committed(ref, 0)
 			}
 		},
 		"time": func(rt *rapid.T) {
@@ -295,6 +290,16 @@ func (m *machine) run(rt *rapid.T) {
 			w.start()
 		},
 		"crash": func(*rapid.T) { m.crash() },
+		"redeliver": func(rt *rapid.T) {
+			at := rapid.IntRange(0, len(urls)-1).Draw(rt, "url")
+			log, _, err := w.st.Attempts(ctx, store.AttemptFilter{Subscription: int64(at + 1), Limit: 10})
+			if err != nil {
+				rt.Fatal(err)
+			}
+			if len(log) > 0 {
+				m.redeliver(ids[urls[at]], urls[at], log[rapid.IntRange(0, len(log)-1).Draw(rt, "entry")])
+			}
+		},
 	})
 
 	m.mu.Lock()
@@ -302,12 +307,14 @@ func (m *machine) run(rt *rapid.T) {
 	m.mu.Unlock()
 	for _, url := range urls[:2] {
 		m.resume(url, ids)
+		time.Sleep(time.Minute) // what waited has left
+		m.resync(ids[url], url)
 	}
 	time.Sleep(3 * time.Hour)
 	seen := w.at.seen(w.t)
 	for _, url := range urls[:2] {
 		for _, ref := range refs {
-			if len(m.commits[ref]) == 0 || missed[url+" "+ref] {
+			if len(m.commits[ref]) == 0 {
 				continue
 			}
 			newest := received{}
@@ -331,6 +338,47 @@ func (m *machine) run(rt *rapid.T) {
 	}
 	if m.broken != nil || w.t.Failed() {
 		rt.Fatalf("%v", m.broken)
+	}
+}
+
+// redeliver makes the message of an entry of the log due at once, whatever it went through.
+func (m *machine) redeliver(id consent.ID, url string, entry store.Attempt) {
+	citizen, err := m.w.st.Citizen(ctx, m.w.app, consent.CitizenKey{ID: entry.CitizenID})
+	if err != nil {
+		m.w.t.Fatal(err)
+	}
+	m.mu.Lock()
+	if l := m.lanes[url+" "+citizen.ExternalRef]; l != nil {
+		l.again = true
+	}
+	m.mu.Unlock()
+	if err := m.w.st.Redeliver(ctx, []int64{m.w.app}, id, entry.ID, "test"); err != nil {
+		m.w.t.Fatal(err)
+	}
+}
+
+// resync sends the state of everybody, for what a pause has lost.
+func (m *machine) resync(id consent.ID, url string) {
+	m.mu.Lock()
+	for ref := range m.commits {
+		if l := m.lanes[url+" "+ref]; l != nil {
+			l.again = true
+		}
+	}
+	m.mu.Unlock()
+	st, p := m.w.st, store.RecoveryParams{Subscription: id, At: consent.At(time.Now())}
+	if _, err := st.CreateJob(ctx, store.NewJob{Application: m.w.app, Kind: consent.ResyncJob, Params: []byte(`{}`)}, "test", store.Once{}); err != nil {
+		m.w.t.Fatal(err)
+	}
+	job, ok, err := st.ClaimJob(ctx, "test", []consent.JobKind{consent.ResyncJob}, time.Minute)
+	if err != nil || !ok {
+		m.w.t.Fatal(ok, err)
+	}
+	if _, err := st.StepJob(ctx, job, func(ctx context.Context, x *store.JobTx) (store.Progress, error) {
+		_, n, err := x.Resync(ctx, p, store.RecoveryPlace{}, 100)
+		return store.Progress{Done: int64(n), Finished: true}, err
+	}); err != nil {
+		m.w.t.Fatal(err)
 	}
 }
 
