@@ -475,7 +475,7 @@ func TestCalls(t *testing.T) {
 		{
 			"write back a subscription that was read", subscription,
 			func(ctx context.Context, c *client.Client) (any, error) {
-				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret(""), PausedAt: at, MissedChanges: 4, SigningSecretLast4: "made", PreviousSigningSecretUntil: at}
+				s := client.Subscription{ID: "sub_1", ApplicationID: "nw", Name: "CRM", URL: "https://crm.example/in", UpdateType: client.EffectivePermission, Status: "paused", ClientSecret: client.SetSecret(""), PausedAt: at, MissedChanges: 4, Endpoint: client.Endpoint{State: "paused", Delivered: 7}, SigningSecretLast4: "made", PreviousSigningSecretUntil: at}
 				return c.UpdateSubscription(ctx, s.ID, s)
 			},
 			seen{"PUT /v1/subscriptions/sub_1", `{"applicationId":"nw","name":"CRM","url":"https://crm.example/in","updateType":"effective-permission","status":"paused","clientSecret":null}`, false},

@@ -68,7 +68,21 @@ type Subscription struct {
 	ClientID     string `json:"clientId,omitempty"`
 	ClientSecret Secret `json:"clientSecret,omitzero"`
 
-	Format string `json:"format,omitempty"` // plain (where empty) or cloudevents
+	RetryPolicy       string             `json:"retryPolicy,omitempty"` // adaptive (where empty) or hourly
+	Format            string             `json:"format,omitempty"`      // plain (where empty) or cloudevents
+	MessagePerChange  bool               `json:"messagePerChange,omitempty"`
+	StrictOrder       bool               `json:"strictOrder,omitempty"`
+	OnlyOnStateChange bool               `json:"onlyOnStateChange,omitempty"`
+	IgnoreClients     []string           `json:"ignoreClients,omitempty"` // whose own changes are not sent
+	Filter            SubscriptionFilter `json:"filter,omitzero"`
+	TimeoutSeconds    int                `json:"timeoutSeconds,omitempty"` // of an attempt; 0 for the server's own
+
+	IncludeCitizenToken  bool   `json:"includeCitizenToken,omitempty"`
+	CitizenTokenValidity string `json:"citizenTokenValidity,omitempty"` // an ISO 8601 period; where empty: P30D
+
+	// Headers are sent with every message. They are never read back; nil leaves those that
+	// are stored as they are.
+	Headers map[string]string `json:"headers,omitempty"`
 
 	// SigningSecret signs the messages after Standard Webhooks. One that is not set when the
 	// subscription is created is made by the server; see CreateSubscription.
@@ -80,6 +94,37 @@ type Subscription struct {
 	// changes it has lost by it so far.
 	PausedAt      time.Time `json:"pausedAt,omitzero"`
 	MissedChanges int       `json:"missedChanges,omitempty"`
+
+	Endpoint Endpoint `json:"endpoint,omitzero"` // set by the server
+}
+
+// SubscriptionFilter names what a subscription is about: options and groups by id,
+// options by their channels, preferences by reference. The zero one is about everything.
+type SubscriptionFilter struct {
+	Options     []string `json:"options,omitempty"`
+	Channels    []string `json:"channels,omitempty"`
+	Preferences []string `json:"preferences,omitempty"`
+}
+
+// IsZero reports whether the filter names nothing; what was read holds empty lists.
+func (f SubscriptionFilter) IsZero() bool {
+	return len(f.Options)+len(f.Channels)+len(f.Preferences) == 0
+}
+
+// Endpoint is how the endpoint of a subscription has been doing. Its times are zero where
+// there was none.
+type Endpoint struct {
+	State         string    `json:"state"` // healthy, failing, down or paused
+	FailingSince  time.Time `json:"failingSince,omitzero"`
+	DownSince     time.Time `json:"downSince,omitzero"`
+	NextProbeAt   time.Time `json:"nextProbeAt,omitzero"`
+	WaitUntil     time.Time `json:"waitUntil,omitzero"`
+	GoneAt        time.Time `json:"goneAt,omitzero"`
+	LastSuccessAt time.Time `json:"lastSuccessAt,omitzero"`
+	LastFailureAt time.Time `json:"lastFailureAt,omitzero"`
+	LastReason    string    `json:"lastReason,omitempty"`
+	Delivered     int64     `json:"delivered"`
+	Failed        int64     `json:"failed"`
 }
 
 // SubscriptionsQuery selects subscriptions of one application.
@@ -142,7 +187,7 @@ func (c *Client) AllSubscriptions(ctx context.Context, q SubscriptionsQuery) ite
 // UpdateSubscription replaces the settings of the subscription with that id.
 // Secrets that are not set stay as they are.
 func (c *Client) UpdateSubscription(ctx context.Context, id string, subscription Subscription) (Subscription, error) {
-	subscription.ID, subscription.PausedAt, subscription.MissedChanges = "", time.Time{}, 0
+	subscription.ID, subscription.PausedAt, subscription.MissedChanges, subscription.Endpoint = "", time.Time{}, 0, Endpoint{}
 	subscription.SigningSecretLast4, subscription.PreviousSigningSecretUntil = "", time.Time{}
 	var out Subscription
 	err := c.do(ctx, call{method: http.MethodPut, path: subscriptionPath(id), in: subscription, out: &out})

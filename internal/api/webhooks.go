@@ -23,6 +23,13 @@ type webhookMessage struct {
 	Sequence      int64                       `json:"sequence" doc:"The citizen's change version: strictly rising, gaps allowed."`
 	ChangedBy     consent.Text                `json:"changedBy" doc:"The client that caused the last change."`
 	Coalesced     int64                       `json:"coalesced" doc:"How many changes the message carries."`
+	CitizenToken  *webhookToken               `json:"citizenToken,omitempty" doc:"Where the subscription asks for it: a fresh token of the citizen."`
+}
+
+// webhookToken is the citizen token of a message.
+type webhookToken struct {
+	Token      string            `json:"token"`
+	ExpiryDate consent.Timestamp `json:"expiryDate"`
 }
 
 // documentWebhooks adds to the document what is sent to the endpoints of subscriptions.
@@ -38,6 +45,10 @@ func (s *server) documentWebhooks() {
 			OperationID: w.id, Tags: []string{tagSubscriptions}, Summary: w.summary, Description: w.description + webhookRules, Security: []map[string][]string{},
 			Parameters: []*huma.Param{{
 				Name: "Webhook-Id", In: "header", Required: true, Description: "The `eventId`.", Schema: &huma.Schema{Type: huma.TypeString, Format: "uuid"},
+			}, {
+				Name: "Webhook-Timestamp", In: "header", Description: "When the attempt began, in seconds since 1970; of signed messages.", Schema: &huma.Schema{Type: huma.TypeString},
+			}, {
+				Name: "Webhook-Signature", In: "header", Description: "Signatures after Standard Webhooks, separated by spaces; of signed messages.", Schema: &huma.Schema{Type: huma.TypeString},
 			}},
 			RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: media}},
 			Responses: map[string]*huma.Response{
