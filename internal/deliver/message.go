@@ -99,8 +99,11 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 		}
 		m.SentAt = consent.Timestamp(e.stampFor(l, at, changed))
 		if g, given := grounds[l.Citizen]; given && m.known && m.EventType != consent.CitizenDeleted {
-			// A receipt keeps its stamp for as long as it is tried: its token lives from now.
-			expires := sub.TokenExpiry(max(consent.Instant(m.SentAt), at))
+			from := consent.Instant(m.SentAt)
+			if l.Change != 0 { // which keeps its stamp for as long as it is tried: the token lives from now
+				from = at
+			}
+			expires := sub.TokenExpiry(from)
 			m.CitizenToken = &citizenToken{e.o.MintToken(g, expires), consent.Timestamp(expires)}
 		}
 	}
