@@ -187,11 +187,7 @@ func (m *machine) crash() {
 }
 
 func TestStateMachine(t *testing.T) {
-	if testing.Short() { // under the race detector each run takes seconds
-		checks(t, 2)
-	} else {
-		checks(t, 8)
-	}
+	checks(t, 10) // -short makes a fifth of it
 	keys := storetest.Keys(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		var failed any
