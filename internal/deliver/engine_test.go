@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -524,83 +523,6 @@ func TestSentAtSurvivesAClockThatIsSetBack(t *testing.T) {
 			t.Fatalf("%d messages", len(got))
 		}
 	})
-}
-
-// However changes, faults, pauses of the process and restarts mix: a receiver that
-// keeps the newest sentAt ends with the effective state, and at no time two
-// messages of a lane are under way nor an older one comes after a newer.
-func TestModelReceiver(t *testing.T) {
-	seeds := uint64(3)
-	if testing.Short() { // under the race detector each takes half a minute
-		seeds = 1
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			rnd := rand.New(rand.NewPCG(seed, 7))
-			var mu sync.Mutex
-			faults := true
-			at := &endpoint{answer: func(int, arrival) (int, error) {
-				mu.Lock()
-				takes, status := time.Duration(rnd.IntN(2000))*time.Millisecond, 200
-				if faults && rnd.IntN(3) == 0 {
-					status = 500 + rnd.IntN(5)
-				}
-				mu.Unlock() // a bubble's clock stands still while somebody waits for a mutex
-				time.Sleep(takes)
-				return status, nil
-			}}
-			inBubble(t, at, func(t *testing.T, w *world) {
-				w.subscribe(nil)
-				w.subscribe(func(v *consent.Subscription) { v.URL = "https://second.example/" })
-				w.subscribeReceipts()
-				want, undo := map[string]bool{}, map[string]consent.ID{}
-				for range 120 {
-					mu.Lock()
-					ref := fmt.Sprint("CUST-", rnd.IntN(6))
-					state := []consent.State{consent.Granted, consent.Denied}[rnd.IntN(2)]
-					pause := time.Duration(rnd.IntN(3000)) * time.Millisecond
-					if rnd.IntN(40) == 0 {
-						pause = 70 * time.Minute
-					}
-					restart, act := rnd.IntN(25) == 0, rnd.IntN(6)
-					mu.Unlock()
-					switch id := undo[ref]; {
-					case act == 0:
-						w.submit(ref, state == consent.Granted)
-					case act == 1 && !id.IsZero():
-						w.revert(ref, id)
-						delete(undo, ref)
-					default:
-						undo[ref] = w.record(ref, state).Transaction.ID
-					}
-					want[ref] = true
-					time.Sleep(pause)
-					if restart {
-						w.stop()
-						w.start()
-					}
-				}
-				mu.Lock()
-				faults = false
-				mu.Unlock()
-				time.Sleep(90 * time.Minute)
-				for _, url := range []string{"https://crm.example/hook", "https://second.example/"} {
-					newest := map[string]received{}
-					for _, a := range at.seen(t) {
-						if a.url == url && a.body.SentAt.After(newest[a.body.ExternalRef].SentAt) {
-							newest[a.body.ExternalRef] = a.body
-						}
-					}
-					for ref := range want {
-						copied := copyOf{}
-						copied.apply(newest[ref])
-						w.expectCopy(url, ref, copied)
-					}
-				}
-				w.expectCopiesByReceipts(at.seen(t), want)
-			})
-		})
-	}
 }
 
 func TestAuthentication(t *testing.T) {
