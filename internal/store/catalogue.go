@@ -41,7 +41,7 @@ func (s *Store) CreateApplication(ctx context.Context, id string, settings conse
 		t.rings |= bellSetup
 		return t.audit(ctx, a.Number, actor, "application.create", id)
 	})
-	return a, err
+	return outcome(&a, err)
 }
 
 // Applications lists all applications.
@@ -127,7 +127,7 @@ func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []co
 		t.rings |= bellSetup
 		return once.keep(ctx, t, written)
 	})
-	return written, err
+	return outcome(&written, err)
 }
 
 // putItem writes the next revision of an item.

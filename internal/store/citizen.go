@@ -368,7 +368,7 @@ func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string
 	w := s.creation(application, ref, d, actor, &out)
 	once.guard(w, &out, nil)
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
-	return out, err
+	return outcome(&out, err)
 }
 
 // creation is the write of a new citizen.
@@ -487,7 +487,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 			return t.audit(ctx, application, actor, "citizen.change", c.publicID.String())
 		},
 	}}})
-	return out, err
+	return outcome(&out, err)
 }
 
 // EraseCitizen destroys the citizen's key, and with it the reference, the details

@@ -230,7 +230,7 @@ func (s *Store) Notices(ctx context.Context) ([]Notice, error) {
 		}
 		return nil
 	})
-	return out, err
+	return outcome(&out, err)
 }
 
 // Renotice makes a notice that could not be passed on due again.

@@ -118,7 +118,7 @@ func (s *Store) CreateJob(ctx context.Context, n NewJob, actor string, once Once
 		t.rings |= bellJobs
 		return t.audit(ctx, n.Application, actor, "job.create", fmt.Sprintf("%s %s", n.Kind, id))
 	})
-	return j, err
+	return outcome(&j, err)
 }
 
 func jobContext(id consent.ID, what string) string { return fmt.Sprintf("job %s %s", id, what) }
@@ -229,15 +229,20 @@ const claimable = `j.finished_at = 0 AND (j.state = 'running' AND j.lease_until 
 
 // ClaimJob gives the oldest job of some kinds that may run to a node, for ttl from now
 // by the database's clock. It is false where there is none.
-func (s *Store) ClaimJob(ctx context.Context, node string, kinds []consent.JobKind, ttl time.Duration) (held HeldJob, ok bool, err error) {
+func (s *Store) ClaimJob(ctx context.Context, node string, kinds []consent.JobKind, ttl time.Duration) (HeldJob, bool, error) {
+	type claim struct {
+		held HeldJob
+		ok   bool
+	}
+	var c claim
 	if _, _, err := claimableJob(ctx, s.fixed, kinds, now()); err != nil {
 		if errors.Is(err, sql.ErrNoRows) { // as nearly always: the writers are left alone
 			err = nil
 		}
-		return held, false, s.classify(err)
+		return HeldJob{}, false, s.classify(err)
 	}
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
-		ok = false
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		c = claim{}
 		at, err := s.dialect.clock(ctx, t)
 		if err != nil {
 			return err
@@ -264,11 +269,12 @@ func (s *Store) ClaimJob(ctx context.Context, node string, kinds []consent.JobKi
 			return err
 		}
 		t.rings |= bellJobs
-		held, err = s.heldJob(ctx, t, number)
-		ok = err == nil
+		c.held, err = s.heldJob(ctx, t, number)
+		c.ok = err == nil
 		return err
 	})
-	return held, ok && err == nil, err
+	got, err := outcome(&c, err)
+	return got.held, got.ok, err
 }
 
 func claimableJob(ctx context.Context, q reader, kinds []consent.JobKind, at consent.Instant) (number, application int64, err error) {
@@ -316,8 +322,9 @@ func (s *Store) RereadJob(ctx context.Context, held HeldJob) (HeldJob, error) {
 // RenewJobs renews the leases of held jobs, for ttl from now by the database's clock. It
 // gives the numbers of those that are still held; of what is lost nothing can be
 // committed any more.
-func (s *Store) RenewJobs(ctx context.Context, list []HeldJob, ttl time.Duration) (held map[int64]bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) RenewJobs(ctx context.Context, list []HeldJob, ttl time.Duration) (map[int64]bool, error) {
+	var held map[int64]bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		held = map[int64]bool{}
 		at, err := s.dialect.clock(ctx, t)
 		if err != nil {
@@ -332,7 +339,7 @@ func (s *Store) RenewJobs(ctx context.Context, list []HeldJob, ttl time.Duration
 		}
 		return nil
 	})
-	return held, err
+	return outcome(&held, err)
 }
 
 // ReleaseJob gives up a held job between two steps, so that another node goes on with it
@@ -418,7 +425,7 @@ func (s *Store) StepJob(ctx context.Context, held HeldJob, step func(context.Con
 		next, err = t.stepJob(ctx, &held, p, x.sizes)
 		return err
 	})
-	return next, err
+	return outcome(&next, err)
 }
 
 // rateWindow is over how long the rate of a job is averaged.

@@ -341,7 +341,7 @@ func (s *Store) Hold(ctx context.Context, node string, ttl time.Duration) (Hold,
 		}
 		return nil
 	})
-	return h, err
+	return outcome(&h, err)
 }
 
 // fairShare notes a sign of life of the node and divides the shards among the

@@ -42,7 +42,7 @@ func (s *Store) Record(ctx context.Context, application int64, key consent.Citiz
 	w.create = true
 	once.guard(w, &out, func() { out.Repeated = true })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
-	return out, err
+	return outcome(&out, err)
 }
 
 // recording is the write of a transaction.
@@ -94,7 +94,7 @@ func (s *Store) Submit(ctx context.Context, application int64, key consent.Citiz
 	w.create = true
 	once.guard(w, &out, func() { out.Repeated = true })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
-	return out, err
+	return outcome(&out, err)
 }
 
 // submission is the write of submissions.
@@ -183,7 +183,7 @@ func (s *Store) Revert(ctx context.Context, application int64, citizen consent.I
 	}}
 	once.guard(w, &out, func() { out.Repeated = true })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
-	return out, err
+	return outcome(&out, err)
 }
 
 // History reads what State reads, but folded from the whole ledger: its projection

@@ -88,7 +88,7 @@ func (s *Store) CreateSubscription(ctx context.Context, v consent.Subscription, 
 		t.rings |= bellSetup
 		return t.audit(ctx, v.Application, actor, "subscription.create", v.ID.String())
 	})
-	return out, err
+	return outcome(&out, err)
 }
 
 // notePause keeps when the present pause began.
@@ -151,7 +151,7 @@ func (s *Store) ChangeSubscription(ctx context.Context, applications []int64, id
 		out = v
 		return t.audit(ctx, v.Application, actor, "subscription.change", v.ID.String())
 	})
-	return out, err
+	return outcome(&out, err)
 }
 
 // DeleteSubscription removes a subscription of one of the applications and ends

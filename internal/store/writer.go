@@ -104,6 +104,16 @@ func (s *Store) do(ctx context.Context, w *write) error {
 	}
 }
 
+// outcome gives what a write has set. Where that failed it is nothing: whoever gave up
+// waiting must not look at what a writer may be setting at this moment.
+func outcome[T any](set *T, err error) (T, error) {
+	if err != nil {
+		var nothing T
+		return nothing, err
+	}
+	return *set, nil
+}
+
 // update runs fn in the write transaction, together with what else waits.
 func (s *Store) update(ctx context.Context, fn func(ctx context.Context, t *tx) error) error {
 	return s.do(ctx, &write{run: fn})
