@@ -34,8 +34,8 @@ setup: ## install the Debian packages the tests need and this machine lacks
 check: lint generate-check test ## everything a change must pass (scripts/check: with set-up before it)
 
 test: ## run all tests on SQLite and PostgreSQL, then those of concurrent code under the race detector
-	$(WITH_POSTGRES) go test -count=1 ./...
-	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=1 -race -short $(RACE)
+	$(WITH_POSTGRES) go test -count=1 -timeout=30m ./...
+	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=1 -race -short -timeout=30m $(RACE)
 
 lint: ## run the linters pinned in tools/ and look for dead code
 	GOBIN=$(CURDIR)/bin go -C tools install tool
