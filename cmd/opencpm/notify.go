@@ -34,10 +34,11 @@ func (s *server) notify(ctx context.Context, n store.Notice) error {
 }
 
 func (s *server) mailOperator(ctx context.Context, n store.Notice) error {
-	waiting, more, err := s.store.Waiting(ctx, n.Number)
+	waits, err := s.store.Waits(ctx, n.Number)
 	if err != nil {
 		return err
 	}
+	waiting, more := waits.All()
 	news := mail.EndpointNews{
 		Kind: mail.EndpointKind(n.Kind), Subscription: n.Subscription, At: consent.At(time.Now()),
 		FailingSince: n.Endpoint.FailingSince, LastFailureAt: n.Endpoint.LastFailureAt, LastReason: n.Endpoint.LastReason,

@@ -16,8 +16,6 @@ import (
 	"github.com/opencpm/opencpm/internal/store"
 )
 
-const statusGone = http.StatusGone
-
 // result is what came of one POST.
 type result struct {
 	reason     string // why it was not delivered, in one sentence; empty for a 2xx answer

@@ -2,6 +2,7 @@ package deliver
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -79,7 +80,7 @@ func (e *Engine) count(subscription int64, r result, at consent.Instant) {
 	if t.FailingSince == 0 {
 		t.FailingSince = at
 	}
-	t.LastFailureAt, t.LastReason, t.Gone = at, r.reason, r.status == statusGone
+	t.LastFailureAt, t.LastReason, t.Gone = at, r.reason, r.status == http.StatusGone
 }
 
 // report tells the store what was counted.

@@ -28,7 +28,7 @@ type EndpointNews struct {
 	LastFailureAt consent.Instant
 	LastReason    string        // of the last failure
 	Waiting       int64         // messages that wait
-	WaitingMore   bool          // and more than that, uncounted
+	WaitingMore   bool          // or more, uncounted
 	RetryInterval time.Duration // between two attempts of one message
 	BaseURL       string        // of the API
 }
@@ -77,7 +77,7 @@ func (n EndpointNews) facts(name, host string) [][2]string {
 	}
 	waiting := grouped(n.Waiting)
 	if n.WaitingMore {
-		waiting = "more than " + waiting
+		waiting = "at least " + waiting
 	}
 	return append(rows, [2]string{"Messages waiting", waiting})
 }

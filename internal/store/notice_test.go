@@ -94,7 +94,8 @@ func TestWaiting(t *testing.T) {
 			}
 		}
 		for i, want := range []int64{2, 3} { // two citizens, and three receipts
-			if n, more, err := st.Waiting(t.Context(), numbers[i]); n != want || more || err != nil {
+			waits, err := st.Waits(t.Context(), numbers[i])
+			if n, more := waits.All(); n != want || more || err != nil {
 				t.Errorf("%d wait, more %v, %v; want %d", n, more, err, want)
 			}
 		}

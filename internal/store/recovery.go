@@ -97,6 +97,11 @@ type Waits struct {
 	Oldest consent.Instant // the first change of what was counted; zero where nothing waits
 }
 
+// All adds up what waits; more reports that it may be more, as counting ended.
+func (w Waits) All() (n int64, more bool) {
+	return w.Due + w.Stored, w.Due == maxBacklog || w.Stored == maxBacklog
+}
+
 // Waits counts what waits at a subscription.
 func (s *Store) Waits(ctx context.Context, subscription int64) (w Waits, err error) {
 	for _, v := range []struct {
