@@ -154,6 +154,8 @@ func (s *server) routes() {
 	configure[consent.PermissionStatement](s)
 	configure[consent.Template](s)
 	configure[consent.RuleSet](s)
+	configure[consent.PreferenceCentre](s)
+	configure[consent.EmailText](s)
 
 	s.handedIn("/healthz", "live", s.Health)
 	s.handedIn("/readyz", "ready", s.Ready)

@@ -349,7 +349,8 @@ var operations = withKinds(map[string]prose{
 		tag: tagConfiguration, summary: "Import a set-up", yaml: true, errors: []int{http.StatusNotFound, http.StatusConflict},
 		description: "Brings the set-up to what the document says, all or nothing: adds and changes by id or reference. What the document lacks stays, unless `prune` archives it. " +
 			"The same document again changes nothing. YAML must do without anchors and tags.",
-		request: `{"application": {"name": "Northwind Retail", "defaultLocale": "en", "locales": ["en", "de"]}, "channels": [{"id": "email", "name": "E-mail"}],
+		request: `{"application": {"name": "Northwind Retail", "defaultLocale": "en", "locales": ["en", "de"], "allowedOrigins": ["https://shop.example"],
+			"sender": {"name": "Northwind Retail", "address": "hello@northwind.example"}, "tokenRegeneration": {"every": "P30D", "validFor": "P60D"}}, "channels": [{"id": "email", "name": "E-mail"}],
 			"permissionStatements": [{"reference": "statement-01", "text": {"en": "We may write to you.", "de": "Wir dürfen Ihnen schreiben."}}]}`,
 		answer: `{"changes": [{"action": "add", "kind": "channel", "key": "email"}], "applied": true}`,
 	},
@@ -429,6 +430,14 @@ var kinds = map[string]kindProse{
 		"rule set", "rule sets", "Conditions under which a widget shows only part of a template.",
 		`"reference": "nudge", "name": "What is still open", "maxOptions": 2, "hideStates": ["GRANTED", "DENIED"], "channels": ["email"]`, `"maxOptions": null`,
 	},
+	consent.KindCentre: {
+		"preference centre", "preference centres", "A hosted page for citizens.",
+		`"reference": "preferences", "name": "Your link", "type": "request-link", "slug": "northwind", "brand": {"accent": "#0a5c6b"}, "texts": {"title": {"en": "Your choices"}}, "help": {"url": "mailto:privacy@northwind.example"}`, `"closed": true, "help": {"url": "mailto:privacy@northwind.example"}`,
+	},
+	consent.KindEmail: {
+		"email", "emails", "The wording of the mails of one kind.",
+		`"reference": "confirm", "kind": "double-opt-in", "subject": {"en": "Please confirm your subscription"}`, `"subject": {"en": "One more step"}`,
+	},
 }
 
 // One is the singular in names of the document: OptionGroup.
@@ -455,7 +464,7 @@ func camel(words string) string {
 func withKinds(all map[string]prose) map[string]prose {
 	for _, k := range kinds {
 		a := "a " + k.one
-		if strings.HasPrefix(k.one, "o") {
+		if strings.ContainsAny(k.one[:1], "aeo") {
 			a = "an " + k.one
 		}
 		missing, conflict := []int{http.StatusNotFound}, []int{http.StatusNotFound, http.StatusConflict}
@@ -720,11 +729,51 @@ var fields = map[string]struct {
 	"maxOptions":                     {description: "How many options are shown at most."},
 	"hideStates":                     {description: "Options in these states are left out; `NONE` is that of one never answered.", values: values(consent.HideableStates...)},
 	"mandatoryPreferences":           {description: "The preferences that must be answered, by reference."},
+	"emails":                         {description: "The wording of the mails to citizens."},
+	"preferenceCentres":              {description: "The hosted pages for citizens."},
+	"allowedOrigins":                 {description: "The web origins, such as `https://shop.example`, whose pages may use the widgets. Without any, every page may that has a citizen token."},
+	"unauthenticatedCapture":         {description: "Sign-up widgets and pages may record without a token, from `allowedOrigins` and our own pages alone."},
+	"sender":                         {description: "Who mails to citizens are from. Without it the server sends none."},
+	"confirmWithin":                  {description: "How long the link of a double opt-in holds: an ISO 8601 duration, `P2D` where it is left out."},
+	"manageUrl":                      {description: "The citizens' page that links with a token lead to, with `{token}` where the token goes. Left out: the first preference centre that shows and changes."},
+	"tokenRegeneration":              {description: "Renews the tokens of all citizens by itself."},
+	"every":                          {description: "How often, as an ISO 8601 duration."},
+	"heading":                        {description: "What stands above it."},
+	"card":                           {description: "What an answer means, said when it is given."},
+	"on":                             {description: "Said when it is switched on."},
+	"off":                            {description: "Said when it is switched off."},
+	"code":                           {description: "Whether a code of six digits is sent in place of a link."},
+	"frameAncestors":                 {description: "The web origins that may show the page in a frame."},
+	"manage":                         {description: "The centre, by reference, to which a link that is requested here leads."},
+	"ruleSet":                        {description: "The rule set, by reference, that says what of the template is shown."},
+	"slug":                           {description: "The page is found at `/c/{slug}`. Unique on the server."},
+	"host":                           {description: "A host name of its own, whose root the page is."},
+	"closed":                         {description: "Whether it answers that it is not open."},
+	"help":                           {description: "Where a citizen finds a person to ask."},
+	"brand":                          {description: "How it looks like that of its owner."},
+	"texts":                          {description: "What it says beside its template; what is left out is said in the words of OpenCPM."},
+	"logo":                           {description: "A PNG file in base64."},
+	"logoDark":                       {description: "A PNG file in base64, for dark pages."},
+	"accent":                         {description: "A colour such as `#0a5c6b`."},
+	"accentDark":                     {description: "A colour for dark pages."},
+	"title":                          {description: "The title."},
+	"intro":                          {description: "What stands under the title."},
+	"footer":                         {description: "What stands at the end."},
+	"subject":                        {description: "The subject."},
+	"button":                         {description: "What the button says."},
+	"reason":                         {description: "Why the reader got it."},
 	"Option.channel":                 {description: "Through which medium, by id."},
 	"Preference.kind":                {description: "Whether one choice can be answered or many.", values: values(consent.SingleChoice, consent.MultiChoice)},
 	"PrivacyPolicy.versions":         {description: "The versions; the last one is in force. More can be added, and none changed or dropped."},
 	"PolicyVersion.url":              {description: "Where it can be read; http or https."},
 	"OptionGroupItem.options":        {description: "Its options, by id."},
+	"EmailText.kind":                 {description: "Which mails: `double-opt-in` asks the owner of an address to confirm, `preference-link` holds the link to the citizen's own page.", values: values(consent.EmailKinds...)},
+	"EmailText.template":             {description: "For sign-ups by this template alone, by reference; left out, for all."},
+	"EmailText.message":              {description: "What the mail says above its button. `{application}`, `{name}`, `{purposes}` and `{expires}` stand for what they name."},
+	"PreferenceCentre.type":          {description: "What it is for: `manage` shows and changes, with a token; `sign-up` takes new citizens; `request-link` sends the link to manage.", values: values(consent.CentreTypes...)},
+	"PreferenceCentre.template":      {description: "What it asks, by reference."},
+	"Sender.replyTo":                 {description: "Where answers go; left out, to the sender."},
+	"BlockOption.description":        {description: "What it is about, in a sentence."},
 	"Block.type":                     {description: "What is shown; it says which fields apply.", values: []string{"permissions", "multi-choice-preference", "single-choice-preference", "text"}},
 	"Block.options":                  {description: "The options that are offered; for `permissions`."},
 	"RuleSet.channels":               {description: "Only options of these channels are shown, by id; none for all."},

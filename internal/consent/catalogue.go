@@ -25,6 +25,8 @@ type Catalogue struct {
 	PermissionStatements []PermissionStatement `json:"permissionStatements,omitempty"`
 	Templates            []Template            `json:"templates,omitempty"`
 	RuleSets             []RuleSet             `json:"ruleSets,omitempty"`
+	PreferenceCentres    []PreferenceCentre    `json:"preferenceCentres,omitempty"`
+	Emails               []EmailText           `json:"emails,omitempty"`
 }
 
 // ApplicationSettings are the settings of the application as a whole.
@@ -35,6 +37,36 @@ type ApplicationSettings struct {
 	// ReviewObjections lets objections to purposes that are not direct marketing
 	// wait for a decision by hand instead of being upheld at once (rule 7).
 	ReviewObjections bool `json:"reviewObjections,omitempty"`
+	// AllowedOrigins are the web origins, such as https://shop.example, whose pages may
+	// use the widgets. Without any, every page may that has a citizen token.
+	AllowedOrigins []string `json:"allowedOrigins,omitempty"`
+	// UnauthenticatedCapture lets sign-up widgets and pages record without a token, from
+	// AllowedOrigins and our own pages alone.
+	UnauthenticatedCapture bool `json:"unauthenticatedCapture,omitempty"`
+	// Sender is who mails to citizens are from. Without it none are sent by us.
+	Sender *Sender `json:"sender,omitempty"`
+	// ConfirmWithin, an ISO 8601 duration, is how long the link of a double opt-in holds;
+	// empty means two days.
+	ConfirmWithin string `json:"confirmWithin,omitempty"`
+	// ManageURL is the citizens' page that links with a token lead to, with {token} where
+	// the token goes; empty means the first preference centre that shows and changes.
+	ManageURL string `json:"manageUrl,omitempty"`
+	// TokenRegeneration renews the tokens of all citizens by itself.
+	TokenRegeneration *TokenRegeneration `json:"tokenRegeneration,omitempty"`
+}
+
+// Sender is who a mail says it is from.
+type Sender struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	ReplyTo string `json:"replyTo,omitempty"`
+}
+
+// TokenRegeneration is a schedule by which every citizen gets a new token before the
+// one they have expires. Both are ISO 8601 durations, and ValidFor is the longer one.
+type TokenRegeneration struct {
+	Every    string `json:"every"`
+	ValidFor string `json:"validFor"`
 }
 
 // Party is who processes.
@@ -142,6 +174,7 @@ type Template struct {
 // Block is one part of a template; Type says which fields apply.
 type Block struct {
 	Type       string        `json:"type"` // permissions, multi-choice-preference, single-choice-preference or text
+	Heading    Localised     `json:"heading,omitempty"`
 	Statement  string        `json:"statement,omitempty"`
 	Options    []BlockOption `json:"options,omitempty"`
 	Preference string        `json:"preference,omitempty"`
@@ -154,6 +187,15 @@ type BlockOption struct {
 	OptionGroup   string        `json:"optionGroup,omitempty"`
 	Justification Justification `json:"justification"`
 	Label         Localised     `json:"label,omitempty"`
+	Description   Localised     `json:"description,omitempty"`
+	// Card is what is said when the answer is switched on, or off; both or neither.
+	Card *ValueCard `json:"card,omitempty"`
+}
+
+// ValueCard is what an answer means for the citizen, said when they give it.
+type ValueCard struct {
+	On  Localised `json:"on"`
+	Off Localised `json:"off"`
 }
 
 // RuleSet are conditions under which a widget shows only part of a template.

@@ -2,12 +2,14 @@ package consent
 
 import (
 	"fmt"
+	"net/mail"
 	"net/url"
 	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sosodev/duration"
 	"golang.org/x/text/language"
 )
 
@@ -58,6 +60,12 @@ func (c Catalogue) Faults(before []Revision) Faults {
 	}
 	for i, r := range c.RuleSets {
 		k.ruleSet(at("ruleSets", i), r)
+	}
+	for i, p := range c.PreferenceCentres {
+		k.centre(at("preferenceCentres", i), p)
+	}
+	for i, e := range c.Emails {
+		k.email(at("emails", i), e)
 	}
 	k.evidence(before)
 	return k.Faults
@@ -122,6 +130,56 @@ func (k *checker) application(a ApplicationSettings) {
 			k.Add("application.defaultLocale", "must be one of application.locales")
 		}
 	}
+	for i, origin := range a.AllowedOrigins {
+		k.origin(at("application.allowedOrigins", i), origin)
+	}
+	if s := a.Sender; s != nil {
+		CheckText(&k.Faults, "application.sender.name", s.Name, 1, 200)
+		k.address("application.sender.address", s.Address)
+		if s.ReplyTo != "" {
+			k.address("application.sender.replyTo", s.ReplyTo)
+		}
+	}
+	if a.ConfirmWithin != "" {
+		k.period("application.confirmWithin", a.ConfirmWithin)
+	}
+	if a.ManageURL != "" {
+		u, err := url.Parse(strings.ReplaceAll(a.ManageURL, "{token}", "token"))
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !strings.Contains(a.ManageURL, "{token}") {
+			k.Add("application.manageUrl", "must be an http or https URL with {token} in it")
+		}
+	}
+	if r := a.TokenRegeneration; r != nil {
+		every, validFor := k.period("application.tokenRegeneration.every", r.Every), k.period("application.tokenRegeneration.validFor", r.ValidFor)
+		if every != nil && validFor != nil && after(0, validFor) <= after(0, every) {
+			k.Add("application.tokenRegeneration.validFor", "must be longer than every")
+		}
+	}
+}
+
+// origin checks a web origin, as browsers write it.
+func (k *checker) origin(at, origin string) {
+	u, err := url.Parse(origin)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || origin != u.Scheme+"://"+strings.ToLower(u.Host) {
+		k.Add(at, "must be a web origin such as https://shop.example, without a path")
+	}
+}
+
+func (k *checker) address(at, address string) {
+	a, err := mail.ParseAddress(address)
+	if err != nil || a.Address != address {
+		k.Add(at, "must be an e-mail address")
+	}
+}
+
+// period checks an ISO 8601 duration and gives it, nil where it is none.
+func (k *checker) period(at, text string) *duration.Duration {
+	d, err := parsePeriod(text)
+	if err != nil {
+		k.Add(at, "%v", err)
+		return nil
+	}
+	return d
 }
 
 func (k *checker) option(place string, o Option) {
@@ -220,9 +278,7 @@ func (k *checker) blockOption(at string, b BlockOption) {
 func (k *checker) ruleSet(place string, r RuleSet) {
 	k.name(place, r.Name)
 	if r.ExpiresWithin != "" {
-		if _, err := parsePeriod(r.ExpiresWithin); err != nil {
-			k.Add(place+".expiresWithin", "%v", err)
-		}
+		k.period(place+".expiresWithin", r.ExpiresWithin)
 	}
 	if r.MaxOptions != nil && *r.MaxOptions < 1 {
 		k.Add(place+".maxOptions", "must be at least 1")
@@ -236,6 +292,25 @@ func (k *checker) ruleSet(place string, r RuleSet) {
 	}
 	k.known(place+".channels", KindChannel, r.Channels)
 	k.known(place+".mandatoryPreferences", KindPreference, r.MandatoryPreferences)
+}
+
+func (k *checker) email(place string, e EmailText) {
+	if !slices.Contains(EmailKinds, e.Kind) {
+		k.Add(place+".kind", "must be one of %s", join(EmailKinds))
+	}
+	if e.Template != "" {
+		k.knows(place+".template", KindTemplate, e.Template)
+	}
+	for field, text := range map[string]Localised{"subject": e.Subject, "heading": e.Heading, "message": e.Message, "button": e.Button, "reason": e.Reason} {
+		k.optionalText(place+"."+field, text)
+	}
+}
+
+// optionalText checks a text that may be left out.
+func (k *checker) optionalText(at string, l Localised) {
+	if len(l) > 0 {
+		k.text(at, l)
+	}
 }
 
 // evidence checks that the versions of every privacy policy begin with those that

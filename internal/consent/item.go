@@ -24,6 +24,8 @@ const (
 	KindStatement   = "permission-statement"
 	KindTemplate    = "template"
 	KindRuleSet     = "rule-set"
+	KindCentre      = "preference-centre"
+	KindEmail       = "email"
 )
 
 // Words gives a kind as it stands in a sentence.
@@ -65,6 +67,12 @@ func (v Template) Named() (kind, key string) { return KindTemplate, v.Reference 
 // Named gives kind and key.
 func (v RuleSet) Named() (kind, key string) { return KindRuleSet, v.Reference }
 
+// Named gives kind and key.
+func (v PreferenceCentre) Named() (kind, key string) { return KindCentre, v.Reference }
+
+// Named gives kind and key.
+func (v EmailText) Named() (kind, key string) { return KindEmail, v.Reference }
+
 // lists are the lists of a catalogue, in the order of the document.
 var lists = []list{
 	listOf("parties", "id", func(c *Catalogue) *[]Party { return &c.Parties }),
@@ -77,6 +85,8 @@ var lists = []list{
 	listOf("permissionStatements", "reference", func(c *Catalogue) *[]PermissionStatement { return &c.PermissionStatements }),
 	listOf("templates", "reference", func(c *Catalogue) *[]Template { return &c.Templates }),
 	listOf("ruleSets", "reference", func(c *Catalogue) *[]RuleSet { return &c.RuleSets }),
+	listOf("preferenceCentres", "reference", func(c *Catalogue) *[]PreferenceCentre { return &c.PreferenceCentres }),
+	listOf("emails", "reference", func(c *Catalogue) *[]EmailText { return &c.Emails }),
 }
 
 // list is what the code needs to know of one list of a catalogue.

@@ -178,6 +178,8 @@ func configurationItems(key string) map[string]object {
 			"reference": key, "name": "N", "expiresWithin": "P30D", "maxOptions": 2, "hideStates": []string{"NONE", "DENIED"},
 			"channels": []string{"sms"}, "mandatoryPreferences": []string{"interests"},
 		},
+		"preference-centres": {"reference": key, "name": "N", "type": "request-link", "slug": "preferences"},
+		"emails":             {"reference": key, "kind": "double-opt-in", "subject": text},
 	}
 }
 

@@ -1,0 +1,102 @@
+package consent
+
+// Form is a template merged with what applies to a citizen, in one language: the
+// published consent state. The same structure comes back with the answers; then labels,
+// texts and states in it are ignored.
+type Form struct {
+	ApplicationID string      `json:"applicationId"`
+	CitizenID     Text        `json:"citizenId"` // null for nobody that is known
+	ExternalRef   Text        `json:"externalRef"`
+	TemplateID    string      `json:"templateId"`
+	Locale        string      `json:"locale"`    // of the texts
+	Locales       []string    `json:"locales"`   // that the template has
+	Direction     string      `json:"direction"` // ltr or rtl
+	Snapshot      string      `json:"snapshot"`  // signed: what is shown here
+	PrivacyPolicy *FormPolicy `json:"privacyPolicy"`
+	Blocks        []FormBlock `json:"blocks"`
+}
+
+// FormPolicy is the privacy policy in the version that is shown.
+type FormPolicy struct {
+	ID        string `json:"id"`
+	Reference string `json:"reference"`
+	Name      string `json:"name"`
+	Version   string `json:"version"`
+	URL       string `json:"url"`
+}
+
+// FormBlock is one part of a form. Type says which fields are there: statement and
+// options for permissions; reference, label and choices for a preference, with
+// selectedChoice for one of a single choice; text for text.
+type FormBlock struct {
+	Type           string         `json:"type"`
+	Heading        string         `json:"heading,omitzero"`
+	Statement      *FormStatement `json:"statement,omitzero"`
+	Options        []FormOption   `json:"options,omitzero"`
+	Reference      string         `json:"reference,omitzero"`
+	Label          string         `json:"label,omitzero"`
+	Mandatory      bool           `json:"mandatory,omitzero"` // must be answered
+	SelectedChoice *string        `json:"selectedChoice,omitzero"`
+	Choices        []FormChoice   `json:"choices,omitzero"`
+	Text           string         `json:"text,omitzero"`
+	Content        []RichText     `json:"content,omitzero"` // the text as a tree
+}
+
+// FormStatement is the wording in the version that is shown.
+type FormStatement struct {
+	ID        string     `json:"id"`
+	Reference string     `json:"reference"`
+	Version   int64      `json:"version"`
+	Text      string     `json:"text"`
+	Content   []RichText `json:"content"`
+}
+
+// FormOption is one option, or group, that can be answered. Selected is null for what
+// was never answered, and answering null records nothing.
+type FormOption struct {
+	OptionID      string        `json:"optionId"`
+	OptionType    OptionType    `json:"optionType"`
+	Justification Justification `json:"justification"`
+	Label         string        `json:"label"`
+	Description   string        `json:"description,omitzero"`
+	Card          *FormCard     `json:"card,omitzero"`
+	Selected      *bool         `json:"selected"`
+	State         *State        `json:"state"`
+	ValidUntil    Timestamp     `json:"validUntil"`
+	// What the option is about; null for a group.
+	Party   *FormName `json:"party"`
+	Purpose *FormName `json:"purpose"`
+	Channel *FormName `json:"channel"`
+	// DirectMarketing says that stopping all marketing includes it.
+	DirectMarketing bool `json:"directMarketing"`
+	// Suppressed says that the address is on the do-not-contact list of the channel.
+	Suppressed bool `json:"suppressed,omitzero"`
+}
+
+// FormName is something of the catalogue by its id and its name.
+type FormName struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// FormCard is what an answer means, said when it is given.
+type FormCard struct {
+	On  string `json:"on"`
+	Off string `json:"off"`
+}
+
+// FormChoice is one choice of a preference.
+type FormChoice struct {
+	Reference string `json:"reference"`
+	Label     string `json:"label"`
+	Selected  bool   `json:"selected,omitzero"` // of a multi-choice preference
+}
+
+// RichText is one node of a text: a paragraph or a list with children, an item of a
+// list, strong or a link with children, or plain text.
+type RichText struct {
+	Type     string     `json:"type"` // paragraph, list, item, strong, link, text
+	Text     string     `json:"text,omitzero"`
+	Href     string     `json:"href,omitzero"`
+	Children []RichText `json:"children,omitzero"`
+}

@@ -1,0 +1,107 @@
+package words
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Every message is there in every language, with the same placeholders.
+func TestEveryMessageInEveryLanguage(t *testing.T) {
+	entries, err := texts.ReadDir("texts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := map[string]map[string]map[string]any{} // by part and language
+	for _, e := range entries {
+		part, rest, _ := strings.Cut(e.Name(), ".")
+		locale, _, _ := strings.Cut(rest, ".")
+		b, err := texts.ReadFile("texts/" + e.Name())
+		var messages map[string]any
+		if err == nil {
+			err = json.Unmarshal(b, &messages)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", e.Name(), err)
+		}
+		if parts[part] == nil {
+			parts[part] = map[string]map[string]any{}
+		}
+		parts[part][locale] = messages
+	}
+	for part, locales := range parts {
+		want := slices.Sorted(maps.Keys(locales[Fallback.String()]))
+		for _, tag := range Languages() {
+			got := slices.Sorted(maps.Keys(locales[tag.String()]))
+			if !slices.Equal(got, want) {
+				t.Errorf("%s.%s.json has not the messages of %s.%s.json:\n%v\n%v", part, tag, part, Fallback, got, want)
+			}
+			for name, message := range locales[tag.String()] {
+				if a, b := placeholders(message), placeholders(locales[Fallback.String()][name]); !slices.Equal(a, b) {
+					t.Errorf("%s.%s.json: %s has the placeholders %v, not %v", part, tag, name, a, b)
+				}
+			}
+		}
+	}
+}
+
+// placeholders gives those of all forms of a message, but for the number, which a form
+// for one or none may leave out.
+func placeholders(message any) []string {
+	found := map[string]bool{}
+	var read func(any)
+	read = func(v any) {
+		switch v := v.(type) {
+		case string:
+			for _, piece := range strings.Split(v, "{{")[1:] {
+				name, _, _ := strings.Cut(piece, "}}")
+				if name = strings.TrimSpace(name); name != ".PluralCount" {
+					found[name] = true
+				}
+			}
+		case map[string]any:
+			for _, form := range v {
+				read(form)
+			}
+		}
+	}
+	read(message)
+	return slices.Sorted(maps.Keys(found))
+}
+
+func TestTheNearestLanguage(t *testing.T) {
+	for locale, want := range map[string]string{"de-AT": "de", "ar-EG": "ar", "xx": "en", "": "en", "not a locale": "en"} {
+		if got := In(locale).Tag.String(); got != want {
+			t.Errorf("In(%q) speaks %s, not %s", locale, got, want)
+		}
+	}
+}
+
+func TestDirection(t *testing.T) {
+	for locale, want := range map[string]string{"ar": "rtl", "he-IL": "rtl", "fa": "rtl", "ur": "rtl", "en": "ltr", "de": "ltr", "": "ltr", "az-Arab": "rtl"} {
+		if got := Direction(locale); got != want {
+			t.Errorf("Direction(%q) is %s, not %s", locale, got, want)
+		}
+	}
+}
+
+func TestWhatIsSaid(t *testing.T) {
+	if got := In("de").Say("save", nil); got != "Auswahl speichern" {
+		t.Errorf("in German it says %q", got)
+	}
+	for n, want := range map[int]string{0: "0 changes not saved", 1: "1 change not saved", 5: "5 changes not saved"} {
+		if got := In("en").Count("unsaved", n); got != want {
+			t.Errorf("of %d it says %q, not %q", n, got, want)
+		}
+	}
+	// Arabic has six forms.
+	said := map[string]bool{}
+	for _, n := range []int{0, 1, 2, 3, 11, 100} {
+		said[In("ar").Count("unsaved", n)] = true
+	}
+	if len(said) != 6 {
+		t.Errorf("Arabic says %v", said)
+	}
+}
