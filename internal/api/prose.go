@@ -436,7 +436,7 @@ var kinds = map[string]kindProse{
 	},
 	consent.KindEmail: {
 		"email", "emails", "The wording of the mails of one kind.",
-		`"reference": "confirm", "kind": "double-opt-in", "subject": {"en": "Please confirm your subscription"}`, `"subject": {"en": "One more step"}`,
+		`"reference": "confirm", "name": "Please confirm", "kind": "double-opt-in", "subject": {"en": "Please confirm your subscription"}`, `"subject": {"en": "One more step"}`,
 	},
 }
 

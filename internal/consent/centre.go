@@ -72,6 +72,7 @@ type Help struct {
 // they name.
 type EmailText struct {
 	Reference string    `json:"reference"`
+	Name      string    `json:"name"`
 	Kind      EmailKind `json:"kind"`
 	Template  string    `json:"template,omitempty"` // for sign-ups by this template alone
 	Subject   Localised `json:"subject,omitempty"`

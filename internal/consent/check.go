@@ -295,6 +295,7 @@ func (k *checker) ruleSet(place string, r RuleSet) {
 }
 
 func (k *checker) email(place string, e EmailText) {
+	k.name(place, e.Name)
 	if !slices.Contains(EmailKinds, e.Kind) {
 		k.Add(place+".kind", "must be one of %s", join(EmailKinds))
 	}

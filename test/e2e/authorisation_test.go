@@ -179,7 +179,7 @@ func configurationItems(key string) map[string]object {
 			"channels": []string{"sms"}, "mandatoryPreferences": []string{"interests"},
 		},
 		"preference-centres": {"reference": key, "name": "N", "type": "request-link", "slug": "preferences"},
-		"emails":             {"reference": key, "kind": "double-opt-in", "subject": text},
+		"emails":             {"reference": key, "name": "N", "kind": "double-opt-in", "subject": text},
 	}
 }
 
