@@ -77,15 +77,17 @@ type Party struct {
 
 // Purpose is why. An objection to direct marketing is absolute (GDPR art. 21(3)).
 type Purpose struct {
-	ID              string `json:"id"`
-	Name            string `json:"name"`
-	DirectMarketing bool   `json:"directMarketing,omitempty"`
+	ID              string    `json:"id"`
+	Name            string    `json:"name"`
+	Label           Localised `json:"label,omitempty"` // the name that citizens read; without it Name
+	DirectMarketing bool      `json:"directMarketing,omitempty"`
 }
 
 // Channel is the medium.
 type Channel struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID    string    `json:"id"`
+	Name  string    `json:"name"`
+	Label Localised `json:"label,omitempty"` // the name that citizens read; without it Name
 }
 
 // Option is one party, purpose and channel that can be permitted.

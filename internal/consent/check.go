@@ -32,9 +32,11 @@ func (c Catalogue) Faults(before []Revision) Faults {
 	}
 	for i, p := range c.Purposes {
 		k.name(at("purposes", i), p.Name)
+		k.optionalText(at("purposes", i)+".label", p.Label)
 	}
 	for i, v := range c.Channels {
 		k.name(at("channels", i), v.Name)
+		k.optionalText(at("channels", i)+".label", v.Label)
 	}
 	for i, o := range c.Options {
 		k.option(at("options", i), o)
