@@ -211,6 +211,12 @@ func TestCalls(t *testing.T) {
 			json.RawMessage(`{"application": {"name": "NW"}}`),
 		},
 		{
+			"find a template", `{"id":"t_1","applicationId":"nw","reference":"sign/up","name":"Sign up","revision":3,"archived":false,"blocks":[]}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.Template(ctx, "nw", "sign/up") },
+			seen{Call: "GET /v1/configuration/templates/sign%2Fup?applicationId=nw"},
+			client.Template{ID: "t_1", Reference: "sign/up", Name: "Sign up", Revision: 3},
+		},
+		{
 			"import a set-up", `{"changes":[{"action":"add","kind":"rule-set","key":"r"}],"applied":false}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.PutConfiguration(ctx, client.ConfigurationUpdate{ApplicationID: "nw", Document: json.RawMessage(`{"application":{"name":"NW"}}`), DryRun: true, Prune: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 )
 
 const configurationPath = "v1/configuration"
@@ -46,6 +47,23 @@ func (c *Client) PutConfiguration(ctx context.Context, u ConfigurationUpdate) (C
 		query: values("applicationId", u.ApplicationID, "dryRun", flag(u.DryRun), "prune", flag(u.Prune)),
 		in:    u.Document, out: &out,
 	})
+	return out, err
+}
+
+// Template is what a page or widget shows, by the id that widgets name it by, which is
+// unique on the server, and by its reference within the application.
+type Template struct {
+	ID        string `json:"id"`
+	Reference string `json:"reference"`
+	Name      string `json:"name"`
+	Revision  int64  `json:"revision"`
+	Archived  bool   `json:"archived"`
+}
+
+// Template finds a template by its id or its reference.
+func (c *Client) Template(ctx context.Context, applicationID, idOrReference string) (Template, error) {
+	var out Template
+	err := c.do(ctx, call{method: http.MethodGet, path: configurationPath + "/templates/" + url.PathEscape(idOrReference), query: values("applicationId", applicationID), out: &out})
 	return out, err
 }
 

@@ -41,12 +41,17 @@ const (
 
 // Run serves the demo until the process is told to stop.
 func (c *demoCommand) Run(ctx context.Context, io streams) error {
-	settings, err := c.settings()
+	post, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("the demo's mail server cannot listen: %w", err)
+	}
+	defer post.Close()
+	settings, err := c.settings(post.Addr())
 	if err != nil {
 		return err
 	}
 	log := observe.NewLogger(io.err, "text", slog.LevelWarn)
-	receiver := demo.NewReceiver()
+	receiver, inbox := demo.NewReceiver(), demo.NewInbox()
 	hook, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("the demo's receiver cannot listen: %w", err)
@@ -78,12 +83,14 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 	defer api.CloseIdleConnections()
 	page = demo.NewPage(demo.PageConfig{
 		BaseURL: s.baseURL, ApplicationID: demoApplication, APIKey: access.APIKey, ClientID: access.ClientID, ClientSecret: access.ClientSecret, Client: api,
-	}, receiver)
+	}, receiver, inbox)
 	fmt.Fprintf(io.out, "OpenCPM demo: open %s in a browser. Ctrl-C stops it; the data is in %s.\n", s.baseURL, c.Data)
 
 	hooks := &http.Server{Handler: receiver, ReadHeaderTimeout: 5 * time.Second}
 	go func() { _ = hooks.Serve(hook) }()
 	defer hooks.Close()
+	go func() { _ = inbox.Serve(post) }()
+	defer inbox.Close()
 
 	var work sync.WaitGroup
 	defer work.Wait()
@@ -99,12 +106,17 @@ func (c *demoCommand) Run(ctx context.Context, io streams) error {
 	return s.run(ctx)
 }
 
-// settings are those of a server on the demo's data that may reach loopback.
-func (c *demoCommand) settings() (config.Serve, error) {
+// settings are those of a server on the demo's data that may reach loopback, where its
+// mail server is.
+func (c *demoCommand) settings(post net.Addr) (config.Serve, error) {
 	var serve struct {
 		Serve struct{ config.Serve } `cmd:""`
 	}
-	_, err := config.Parse(&serve, []string{"serve", "--data", c.Data, "--listen", c.Listen, "--webhook-allow-net", netip.MustParsePrefix("127.0.0.0/8").String(), "--shutdown-timeout", "5s"}, nil)
+	_, err := config.Parse(&serve, []string{"serve", "--data", c.Data, "--listen", c.Listen, "--webhook-allow-net", netip.MustParsePrefix("127.0.0.0/8").String(), "--shutdown-timeout", "5s", "--mail-from", "demo@opencpm.example"}, nil)
+	if err != nil {
+		return config.Serve{}, err
+	}
+	serve.Serve.SMTPURL, err = config.ParseSMTPURL("smtp://" + post.String() + "?tls=none")
 	return serve.Serve.Serve, err
 }
 

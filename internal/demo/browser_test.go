@@ -34,6 +34,8 @@ func TestThePageIsAccessibleAndSilentOnEveryScreen(t *testing.T) {
 		{"what applies", "/?citizen=NW-10006", func(t *testing.T, s *site) { s.tell(t); s.play(t) }, append(webtest.Views, webtest.View{Width: 1280, Height: 800})},
 		{"why", "/?citizen=NW-10006&why=newsletter-email", func(t *testing.T, s *site) { s.tell(t); s.play(t) }, all},
 		{"why not", "/?citizen=NW-10006&why=nonsense&asOf=x", func(t *testing.T, s *site) { s.tell(t) }, some},
+		{"inbox", "/demo/inbox", func(*testing.T, *site) {}, some},
+		{"a mail", "/demo/inbox/1", func(t *testing.T, s *site) { s.receive(t, "ada@example.com", letterOfTest) }, all},
 		{"unknown citizen", "/?citizen=%3Cb%3E", func(t *testing.T, s *site) { s.play(t) }, some},
 	} {
 		t.Run(p.name, func(t *testing.T) {
@@ -324,7 +326,7 @@ func TestByKeyboard(t *testing.T) {
 	tab.Goto(s.url)
 	tab.Until(`document.querySelector(".live").dataset.state === "live"`)
 	var stops []string
-	for range 11 {
+	for range 14 {
 		tab.Do(chromedp.KeyEvent("\t"))
 		stops = append(stops, webtest.Run[string](tab, `(e => {
 			const b = e.getBoundingClientRect(), s = getComputedStyle(e);
@@ -332,7 +334,7 @@ func TestByKeyboard(t *testing.T) {
 			return e.textContent.trim() + (seen ? "" : " (out of sight)");
 		})(document.activeElement)`))
 	}
-	want := []string{"Skip to the lists", "API reference", "Pause", "NW-10004", "Why? Store events by e-mail, NW-10004", "NW-10004", "JSON", "Copy", "Copy", "Copy", "Copy"}
+	want := []string{"Skip to the content", "Changes", "Shop", "Inbox", "API reference", "Pause", "NW-10004", "Why? Store events by e-mail, NW-10004", "NW-10004", "JSON", "Copy", "Copy", "Copy", "Copy"}
 	if fmt.Sprint(stops) != fmt.Sprint(want) {
 		t.Errorf("the stops are\n%q, want\n%q", stops, want)
 	}

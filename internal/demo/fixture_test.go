@@ -20,6 +20,7 @@ func TestMain(m *testing.M) { webtest.Main(m) }
 type site struct {
 	*demo.Page
 	receiver *demo.Receiver
+	inbox    *demo.Inbox
 	api      *api // that the page asks
 	url      string
 }
@@ -31,10 +32,10 @@ var config = demo.PageConfig{
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	s := &site{receiver: demo.NewReceiver(), api: newAPI(t)}
+	s := &site{receiver: demo.NewReceiver(), inbox: demo.NewInbox(), api: newAPI(t)}
 	c := config
 	c.Client = s.api.client()
-	s.Page = demo.NewPage(c, s.receiver)
+	s.Page = demo.NewPage(c, s.receiver, s.inbox)
 	server := httptest.NewServer(s.Page)
 	s.url = server.URL
 	t.Cleanup(func() {

@@ -123,18 +123,18 @@ var Citizens = sync.OnceValue(func() []Citizen {
 	return all
 })
 
-// words gives the names by which the page calls what the catalogue keeps by id.
-type words struct {
+// naming gives the names by which the page calls what the catalogue keeps by id.
+type naming struct {
 	options map[string]string // and groups, under "group:" and their id
 	people  map[string]string // by externalRef
 }
 
-var vocabulary = sync.OnceValue(func() words {
+var vocabulary = sync.OnceValue(func() naming {
 	catalogue, err := consent.ParseCatalogue(Catalogue)
 	if err != nil {
 		panic(fmt.Sprintf("demo catalogue: %v", err)) // the file is compiled in and tested
 	}
-	w := words{options: map[string]string{}, people: map[string]string{}}
+	w := naming{options: map[string]string{}, people: map[string]string{}}
 	purposes, channels, parties := map[string]string{}, map[string]string{}, map[string]string{}
 	for _, p := range catalogue.Purposes {
 		purposes[p.ID] = p.Name
@@ -171,7 +171,7 @@ func inSentence(name string) string {
 
 // option gives the option, or the group, in words: its id where the catalogue of
 // the demo does not know it.
-func (w words) option(optionType, id string) string {
+func (w naming) option(optionType, id string) string {
 	if name, ok := w.options[optionKey(optionType, id)]; ok {
 		return name
 	}

@@ -52,19 +52,22 @@ type Page struct {
 // Patterns are what a Page answers.
 var Patterns = []string{"GET /{$}", "GET /favicon.ico", "/demo/"}
 
-//go:embed templates/page.html
+//go:embed templates
 var templateFiles embed.FS
 
-var templates = template.Must(template.New("").Funcs(web.Funcs).ParseFS(templateFiles, "templates/page.html"))
+var templates = template.Must(template.New("").Funcs(web.Funcs).ParseFS(templateFiles, "templates/*.html"))
 
-// NewPage gives the page that shows what r receives.
-func NewPage(config PageConfig, r *Receiver) *Page {
+// NewPage gives the page that shows what r receives, and the inbox.
+func NewPage(config PageConfig, r *Receiver, inbox *Inbox) *Page {
 	p := &Page{mux: http.NewServeMux(), feed: r.feed, config: config, started: time.Now()}
 	p.mux.HandleFunc("GET /{$}", p.page)
 	p.mux.HandleFunc("GET /demo/events", p.events)
 	p.mux.HandleFunc("GET /demo/messages/{id}", p.message)
 	p.mux.HandleFunc("GET /demo/state", p.state)
 	p.mux.HandleFunc("GET /demo/why", p.ask)
+	p.mux.HandleFunc("GET /demo/shop", p.shop)
+	p.mux.Handle("/demo/inbox", inbox)
+	p.mux.Handle("/demo/inbox/", inbox)
 	p.mux.Handle("/demo/assets/", web.Assets())
 	// Where a page has no link to an icon, such as the body of a webhook, browsers
 	// ask for this one.
@@ -89,6 +92,7 @@ func (p *Page) Close() { p.feed.change(func() { p.feed.closed = true }) }
 
 // pageView is what the template of the page shows.
 type pageView struct {
+	Title    string
 	Citizen  string // the one whose rows alone are shown; empty for all
 	Applies  citizenView
 	Why      *whyView // nil where the reader does not ask
@@ -117,6 +121,7 @@ func (p *Page) page(w http.ResponseWriter, r *http.Request) {
 	s := p.feed.since("", citizen, rowsShown)
 	now := time.Now()
 	view := pageView{
+		Title:    "Live demo",
 		Citizen:  citizen,
 		Stream:   "/demo/events",
 		Last:     s.last,
@@ -132,6 +137,7 @@ func (p *Page) page(w http.ResponseWriter, r *http.Request) {
 		Started:  clock(p.started, now),
 	}
 	if citizen != "" {
+		view.Title = citizen + " – Live demo"
 		view.Stream = forCitizen(view.Stream, citizen)
 		view.Applies = p.citizen(r.Context(), citizen)
 		if r.URL.Query().Has("why") {

@@ -356,7 +356,7 @@ func TestStreamsAreCountedAndEnd(t *testing.T) {
 // The lines must mean to a shell what they say, whatever the keys look like.
 func TestTheCurlLinesAreForAShell(t *testing.T) {
 	hostile := demo.PageConfig{BaseURL: "http://127.0.0.1:8080", ApplicationID: "it's & mine", APIKey: "a'b$c `d`", ClientID: "i&d", ClientSecret: "s=c r&t"}
-	page := httptest.NewServer(demo.NewPage(hostile, demo.NewReceiver()))
+	page := httptest.NewServer(demo.NewPage(hostile, demo.NewReceiver(), demo.NewInbox()))
 	defer page.Close()
 	_, _, body := get(t, page.URL)
 	lines := regexp.MustCompile(`<code id="(curl-[a-z]+)">([^<]*)</code>`).FindAllStringSubmatch(body, -1)

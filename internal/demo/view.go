@@ -92,7 +92,7 @@ func changeViews(events []RecordedEvent, now time.Time) []changeView {
 // shortLived is how soon after its recording an end of validity is worth a word.
 const shortLived = 24 * time.Hour
 
-func (w words) item(e RecordedEvent, c RecordedChange, now time.Time) itemView {
+func (w naming) item(e RecordedEvent, c RecordedChange, now time.Time) itemView {
 	item := itemView{
 		Option: w.option(c.OptionType, c.OptionID),
 		From:   badge(c.Before, "Not asked").Word,

@@ -194,7 +194,7 @@ func asked(asOf, knownAt, now time.Time) string {
 	return text
 }
 
-func (w words) candidates(list []client.Candidate, now time.Time) []candidateView {
+func (w naming) candidates(list []client.Candidate, now time.Time) []candidateView {
 	number := map[string]int{}
 	for i, c := range list {
 		number[c.TransactionID] = i + 1
@@ -213,7 +213,7 @@ func (w words) candidates(list []client.Candidate, now time.Time) []candidateVie
 }
 
 // evidence says how an answer came about.
-func (w words) evidence(c *client.Candidate, now time.Time) string {
+func (w naming) evidence(c *client.Candidate, now time.Time) string {
 	var parts []string
 	if c.Channel != "" {
 		parts = append(parts, "via "+c.Channel)
@@ -269,7 +269,12 @@ func (p *Page) state(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *Page) render(w http.ResponseWriter, r *http.Request, name string, view any) {
-	if err := web.Render(w, http.StatusOK, templates, name, view); err != nil {
+	show(w, r, http.StatusOK, name, view)
+}
+
+// show answers with a page of the demo.
+func show(w http.ResponseWriter, r *http.Request, status int, name string, view any) {
+	if err := web.Render(w, status, templates, name, view); err != nil {
 		slog.ErrorContext(r.Context(), "the demo page could not be rendered", "error", err)
 		http.Error(w, "Internal error.", http.StatusInternalServerError)
 	}

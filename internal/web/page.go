@@ -19,7 +19,9 @@ const Policy = "default-src 'none'; script-src 'self'; style-src 'self'; font-sr
 // SetHeaders puts on an answer what keeps a page to itself. What it shows belongs
 // to one reader at one moment, so nothing stores it.
 func SetHeaders(h http.Header) {
-	h.Set("Content-Security-Policy", Policy)
+	if h.Get("Content-Security-Policy") == "" { // a page that needs more has said so
+		h.Set("Content-Security-Policy", Policy)
+	}
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cross-Origin-Opener-Policy", "same-origin")
