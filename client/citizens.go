@@ -135,6 +135,39 @@ func (c *Client) CitizenByRef(ctx context.Context, applicationID, externalRef st
 	return out, err
 }
 
+// Email reads the e-mail address of a citizen. Where none is known that is a Problem with
+// status 404.
+func (c *Client) Email(ctx context.Context, citizenID string) (string, error) {
+	var out struct {
+		EmailAddress string `json:"emailAddress"`
+	}
+	err := c.do(ctx, call{method: http.MethodGet, path: citizenPath(citizenID) + "/email", out: &out})
+	return out.EmailAddress, err
+}
+
+// SetEmail sets the e-mail address of a citizen, which is the Email of the Details.
+func (c *Client) SetEmail(ctx context.Context, citizenID, address string) error {
+	return c.do(ctx, call{method: http.MethodPut, path: citizenPath(citizenID) + "/email", in: map[string]string{"emailAddress": address}})
+}
+
+// DeleteEmail makes the e-mail address of a citizen be forgotten.
+func (c *Client) DeleteEmail(ctx context.Context, citizenID string) error {
+	return c.do(ctx, call{method: http.MethodDelete, path: citizenPath(citizenID) + "/email"})
+}
+
+// CitizensByEmail finds the citizens who have exactly this e-mail address, whatever its
+// capitals: the first hundred by age.
+func (c *Client) CitizensByEmail(ctx context.Context, applicationID, address string) ([]Citizen, error) {
+	var out struct {
+		Citizens []Citizen `json:"citizens"`
+	}
+	err := c.do(ctx, call{
+		method: http.MethodPost, path: "v1/citizens/search",
+		in: map[string]string{"applicationId": applicationID, "emailAddress": address}, out: &out,
+	})
+	return out.Citizens, err
+}
+
 // UpdateCitizen sets the reference and the details that update gives.
 func (c *Client) UpdateCitizen(ctx context.Context, citizenID string, update CitizenUpdate) (Citizen, error) {
 	var out Citizen

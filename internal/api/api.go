@@ -97,6 +97,11 @@ func (s *server) routes() {
 	route(s, "PATCH  /v1/citizens/{citizenId}", "changeCitizen", consent.CitizensWrite, s.changeCitizen)
 	route(s, "DELETE /v1/citizens/{citizenId}", "eraseCitizen", consent.CitizensWrite, s.eraseCitizen)
 
+	route(s, "GET    /v1/citizens/{citizenId}/email", "getEmailAddress", consent.CitizensRead, s.getEmail)
+	route(s, "PUT    /v1/citizens/{citizenId}/email", "setEmailAddress", consent.CitizensWrite, s.putEmail)
+	route(s, "DELETE /v1/citizens/{citizenId}/email", "deleteEmailAddress", consent.CitizensWrite, s.deleteEmail)
+	route(s, "POST   /v1/citizens/search", "searchCitizens", consent.CitizensRead, s.searchCitizens)
+
 	route(s, "GET    /v1/citizens/{citizenId}/history", "getHistory", consent.ConsentRead, s.getHistory)
 	route(s, "GET    /v1/citizens/{citizenId}/evidence", "getEvidence", consent.ConsentRead, s.getEvidence)
 

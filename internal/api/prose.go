@@ -134,6 +134,28 @@ var operations = withKinds(map[string]prose{
 		description: "Everything personal becomes unreadable for good (GDPR art. 17): reference, details and the personal fields of the history. Subscribers are told. There is no way back.",
 		errors:      []int{http.StatusNotFound},
 	},
+	"getEmailAddress": {
+		tag: tagCitizens, summary: "Read the e-mail address of a citizen",
+		description: "It is the `email` among the citizen's details, kept apart from them and sealed. Where none is known the answer is 404.",
+		errors:      []int{http.StatusNotFound},
+		answer:      `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "emailAddress": "ada@example.com"}`,
+	},
+	"setEmailAddress": {
+		tag: tagCitizens, summary: "Set the e-mail address of a citizen",
+		description: "The domain is kept in lower case and in ASCII, the part before the `@` as it is given. Several citizens may have the same address.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"emailAddress": "ada@example.com"}`,
+	},
+	"deleteEmailAddress": {
+		tag: tagCitizens, summary: "Forget the e-mail address of a citizen", errors: []int{http.StatusNotFound},
+	},
+	"searchCitizens": {
+		tag: tagCitizens, summary: "Find citizens by e-mail address",
+		description: "Lists those who have exactly this address, whatever its capitals, the first hundred by age. It is sent in the body, since addresses must not stand in URLs, which end in logs.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"applicationId": "northwind", "emailAddress": "ada@example.com"}`,
+		answer:      `{"citizens": [` + strings.Replace(exampleCitizen, `"email": null`, `"email": "ada@example.com"`, 1) + `]}`,
+	},
 	"recordTransaction": {
 		once: true, tag: tagPermissions, summary: "Record changes",
 		description: "Records one or more changes of one citizen, all or none. An unknown `externalRef` creates the citizen. Where `citizenId` and `externalRef` are both given " +

@@ -2,7 +2,6 @@ package consent
 
 import (
 	"fmt"
-	"net/mail"
 	"reflect"
 	"strings"
 )
@@ -62,8 +61,8 @@ func CheckExternalRef(ref string, faults *Faults) {
 func (d Details) Check(faults *Faults) {
 	checkTexts(faults, "", reflect.ValueOf(d))
 	if d.Email != "" {
-		if a, err := mail.ParseAddress(d.Email); err != nil || a.Address != d.Email {
-			faults.Add("email", "must be an e-mail address")
+		if _, err := ParseEmail(d.Email); err != nil {
+			faults.Add("email", "%v", err)
 		}
 	}
 }

@@ -130,10 +130,15 @@ func (s *Service) ChangeCitizen(ctx context.Context, a Actor, r Request, id cons
 		return consent.Citizen{}, "", err
 	}
 	c, err := s.store.ChangeCitizen(ctx, snap.Application, consent.CitizenKey{ID: id}, a.ID, func(ref *string, d *consent.Details) error {
+		before := d.Email
 		change(ref, d)
 		faults := slices.Clone(r.Found)
 		consent.CheckExternalRef(*ref, &faults)
-		d.Check(&faults)
+		checked := *d
+		if checked.Email == before {
+			checked.Email = "" // was taken once, maybe by looser rules, and stands in nobody's way
+		}
+		checked.Check(&faults)
 		return faults.Err()
 	})
 	return c, snap.ApplicationID, err

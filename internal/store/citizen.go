@@ -88,7 +88,8 @@ func (c *citizenRow) open(keys *seal.Keyring) error {
 	return nil
 }
 
-// profile is what is sealed of a citizen: the client's reference and the details.
+// profile is what is sealed of a citizen: the client's reference and the details, without
+// the addresses, which are kept by themselves.
 type profile struct {
 	ExternalRef string          `json:"ref"`
 	Details     consent.Details `json:"details,omitzero"`
@@ -107,6 +108,7 @@ func (c *citizenRow) profile(keys *seal.Keyring) (profile, error) {
 }
 
 func (c *citizenRow) setProfile(p profile) error {
+	p.Details.Email, p.Details.Telephone = "", ""
 	plain, err := json.Marshal(p)
 	if err != nil {
 		return err
@@ -373,6 +375,7 @@ func (s *Store) CreateCitizen(ctx context.Context, application int64, ref string
 
 // creation is the write of a new citizen.
 func (s *Store) creation(application int64, ref string, d consent.Details, actor string, out *consent.Citizen) *citizenWrite {
+	d = d.Normal()
 	return &citizenWrite{
 		application: application, key: consent.CitizenKey{ExternalRef: ref}, create: true, details: d,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
@@ -383,6 +386,9 @@ func (s *Store) creation(application int64, ref string, d consent.Details, actor
 				}
 			}
 			*out = consent.Citizen{ID: c.publicID, ExternalRef: ref, Details: d, CreatedAt: c.createdAt}
+			if err := t.setContacts(ctx, c, nil, d); err != nil {
+				return err
+			}
 			return t.audit(ctx, application, actor, "citizen.create", c.publicID.String())
 		},
 	}
@@ -447,7 +453,7 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 	err := s.do(ctx, &write{citizens: []*citizenWrite{{
 		application: application, key: key,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
-			p, err := c.profile(s.keys)
+			p, held, err := s.wholeProfile(ctx, t, c)
 			if err != nil {
 				return err
 			}
@@ -477,10 +483,8 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 					return err
 				}
 			}
-			if err := c.setProfile(p); err != nil {
-				return err
-			}
-			if _, err := t.exec(ctx, `UPDATE citizen SET details = $1 WHERE id = $2`, c.details, c.id); err != nil {
+			p.Details = p.Details.Normal()
+			if err := t.keepProfile(ctx, c, held, p); err != nil {
 				return err
 			}
 			out = consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}
@@ -517,6 +521,8 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 			}{
 				{`UPDATE citizen SET ref_index = NULL, details = NULL, farewell = $1, deleted_at = $2 WHERE id = $3`, []any{farewell, t.now, c.id}},
 				{`DELETE FROM citizen_key WHERE citizen = $1`, []any{c.id}},
+				{`DELETE FROM citizen_address WHERE citizen = $1`, []any{c.id}},
+				{`DELETE FROM citizen_address_backlog WHERE citizen = $1`, []any{c.id}},
 				{`DELETE FROM receipt WHERE citizen = $1`, []any{c.id}}, // nobody can read them any more
 			} {
 				if _, err := t.exec(ctx, q.text, q.args...); err != nil {
@@ -539,8 +545,12 @@ func (s *Store) Citizen(ctx context.Context, application int64, key consent.Citi
 	if err != nil {
 		return consent.Citizen{}, err
 	}
-	p, err := c.profile(s.keys)
-	return consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}, err
+	return s.citizen(ctx, s.fixed, c)
+}
+
+func (s *Store) citizen(ctx context.Context, q reader, c *citizenRow) (consent.Citizen, error) {
+	p, _, err := s.wholeProfile(ctx, q, c)
+	return consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}, s.classify(err)
 }
 
 // State is what is known of a citizen's effective state.

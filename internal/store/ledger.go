@@ -228,24 +228,25 @@ func (s *Store) DuePassages(ctx context.Context, limit int) ([]Passage, error) {
 // changed them: a validity began or ended. Subscribers are told when the effective
 // state is another one. The citizens are written in groups.
 func (s *Store) PassAll(ctx context.Context, list []Passage) error {
+	return s.eachOf(ctx, list, func(_ context.Context, t *tx, c *citizenRow, _ bool) error { return c.catchUp(t.now) })
+}
+
+// eachOf writes each of some citizens, in groups, as one of many for which no person
+// waits. Who was erased meanwhile is left out.
+func (s *Store) eachOf(ctx context.Context, list []Passage, apply func(context.Context, *tx, *citizenRow, bool) error) error {
 	errs := make(chan error, len(list))
 	for _, p := range list {
-		go func() { errs <- s.pass(ctx, p) }()
+		go func() {
+			errs <- s.do(ctx, &write{citizens: []*citizenWrite{{application: p.Application, key: consent.CitizenKey{ID: p.Citizen}, bulk: true, apply: apply}}})
+		}()
 	}
 	var all []error
 	for range list {
-		if err := <-errs; !errors.Is(err, ErrNoCitizen) { // erased meanwhile
+		if err := <-errs; !errors.Is(err, ErrNoCitizen) {
 			all = append(all, err)
 		}
 	}
 	return errors.Join(all...)
-}
-
-func (s *Store) pass(ctx context.Context, p Passage) error {
-	return s.do(ctx, &write{citizens: []*citizenWrite{{
-		application: p.Application, key: consent.CitizenKey{ID: p.Citizen}, bulk: true,
-		apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error { return c.catchUp(t.now) },
-	}}})
 }
 
 // RecordFilter says which records to list. The bounds are on recordedAt: since is

@@ -33,6 +33,8 @@ var notUnderMasterKey = map[string]string{
 	"citizen.public_id":                 "id",
 	"citizen.ref_index":                 "blind index",
 	"citizen.details":                   "sealed under the citizen's key",
+	"citizen_address.blind":             "blind index",
+	"citizen_address.sealed":            "sealed under the citizen's key",
 	"citizen_state.hash":                "hash",
 	"citizen_state.projection":          "sealed under the citizen's key",
 	"ledger.id":                         "id",

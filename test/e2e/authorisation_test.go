@@ -57,6 +57,7 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"issues":        fmt.Sprint(w.mint(t, object{"externalRef": ref}).at("issue")),
 	}
 	w.record(t, ref, change("newsletter-email", "consent", "DENIED"))
+	w.api.do(t, "PUT", "/v1/citizens/"+examples["citizens"]+"/email", object{"emailAddress": "auth@example.com"}).want(t, 204)
 	hooked := "/v1/subscriptions/" + examples["subscriptions"]
 	eventually(t, harness.Patience, "an attempt is logged", func() bool {
 		list := w.api.do(t, "GET", hooked+"/deliveries", nil).want(t, 200).list(t, "deliveries")
@@ -77,6 +78,9 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/citizens":      object{"applicationId": w.id, "externalRef": ref + "-new"},
 		"POST /v1/citizens/bulk": object{"applicationId": w.id, "citizens": []object{{"externalRef": ref + "-bulk"}}},
 		"PATCH /v1/citizens/{}":  object{"applicationId": w.id, "givenName": "X"},
+
+		"PUT /v1/citizens/{}/email": object{"emailAddress": "auth@example.com"},
+		"POST /v1/citizens/search":  object{"applicationId": w.id, "emailAddress": "auth@example.com"},
 
 		"POST /v1/permissions/transactions":              granted,
 		"POST /v1/permissions/transactions/{}/reversion": object{},
@@ -145,9 +149,17 @@ func operations(t *testing.T, w *world, serial int) []operation {
 			list = append(list, o)
 		}
 	}
-	// What deletes comes last: the calls before it need what it takes away.
+	// What deletes comes last, a part before the whole: the calls before it need what it takes away.
 	slices.SortFunc(list, func(a, b operation) int {
-		return strings.Compare(fmt.Sprint(a.method == "DELETE", a.name), fmt.Sprint(b.method == "DELETE", b.name))
+		switch deletes := a.method == "DELETE"; {
+		case deletes && b.method == "DELETE":
+			return strings.Compare(b.name, a.name)
+		case deletes:
+			return 1
+		case b.method == "DELETE":
+			return -1
+		}
+		return strings.Compare(a.name, b.name)
 	})
 	return list
 }
