@@ -75,7 +75,7 @@ func New(o Options) http.Handler {
 	s.routes()
 	s.serveDocument()
 
-	var h http.Handler = s.mux
+	h := shared(s.mux)
 	for i := range o.Middleware {
 		h = o.Middleware[len(o.Middleware)-1-i](h)
 	}
@@ -84,6 +84,9 @@ func New(o Options) http.Handler {
 
 // public marks a call that needs no credential.
 const public consent.Scope = ""
+
+// oneself marks a call that is for citizens alone.
+const oneself consent.Scope = "oneself"
 
 // routes is the whole of the API: what is called, the operation's name in the
 // document, the scope that the caller needs, and who answers.
@@ -104,6 +107,12 @@ func (s *server) routes() {
 
 	route(s, "GET    /v1/citizens/{citizenId}/history", "getHistory", consent.ConsentRead, s.getHistory)
 	route(s, "GET    /v1/citizens/{citizenId}/evidence", "getEvidence", consent.ConsentRead, s.getEvidence)
+
+	route(s, "GET    /v1/citizens/me/history", "getOwnHistory", oneself, s.getOwnHistory)
+	route(s, "GET    /v1/citizens/me/evidence", "getOwnEvidence", oneself, s.getOwnEvidence)
+	route(s, "GET    /v1/consent-state", "getConsentState", consent.ConsentRead, s.getConsentState)
+	route(s, "POST   /v1/consent-state", "putConsentState", consent.ConsentWrite, s.putConsentState)
+	route(s, "GET    /v1/unauthenticated/consent-state", "getPublicConsentState", public, s.getPublicConsentState)
 
 	route(s, "POST   /v1/permissions/transactions", "recordTransaction", consent.ConsentWrite, s.recordTransaction)
 	route(s, "GET    /v1/permissions/transactions", "listTransactions", consent.ConsentRead, s.listTransactions)

@@ -21,6 +21,9 @@ import (
 type call struct {
 	server *server
 	actor  core.Actor // the zero Actor on a public call
+	origin string     // of the page that calls, where it is not one of ours; empty for none
+	// header sets a field of the answer.
+	header func(name, value string)
 }
 
 type callKey struct{}
@@ -47,7 +50,8 @@ func (c jsonFirst) Header(name string) string {
 }
 
 // admit stands before every operation: it lets in who has the scope, within their
-// rate, and to one that is own a citizen whom the path names. To a public operation it
+// rate, and to one that is own a citizen whom the path names, or who is meant where it
+// names none. To a public operation it
 // lets everybody in, within the rate of their address.
 func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(huma.Context)) {
 	return func(hc huma.Context, next func(huma.Context)) {
@@ -63,7 +67,7 @@ func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(hu
 			_ = huma.WriteErr(s.huma, hc, 0, "", err) // a client that went away is no one's concern
 			return
 		}
-		next(huma.WithValue(hc, callKey{}, call{s, actor}))
+		next(huma.WithValue(hc, callKey{}, call{s, actor, s.originOf(hc), hc.SetHeader}))
 	}
 }
 
@@ -79,9 +83,12 @@ func (s *server) identify(hc huma.Context, scope consent.Scope, own bool) (core.
 	if err != nil {
 		return core.Actor{}, err
 	}
-	citizen := !actor.Citizen.IsZero()
-	if citizen && (!own || !strings.EqualFold(hc.Param("citizenId"), actor.Citizen.String())) {
+	citizen, named := !actor.Citizen.IsZero(), hc.Param("citizenId")
+	if citizen && (!own || named != "" && !strings.EqualFold(named, actor.Citizen.String())) || !citizen && scope == oneself {
 		return core.Actor{}, core.ErrUnauthenticated
+	}
+	if err := s.Core.AllowOrigin(hc.Context(), actor, s.originOf(hc)); err != nil {
+		return core.Actor{}, err
 	}
 	if err := s.credentials.take(actor.ID); err != nil {
 		return core.Actor{}, err

@@ -73,7 +73,11 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 				continue // public
 			}
 			called++
-			scope := consent.Scope(op.Extensions["x-required-scope"].(string))
+			required, client := op.Extensions["x-required-scope"].(string) // else it is for citizens alone
+			scope, tooLittle, foreign := consent.Scope(required), http.StatusForbidden, http.StatusNotFound
+			if !client {
+				tooLittle, foreign = http.StatusUnauthorized, http.StatusUnauthorized
+			}
 			var others []consent.Scope
 			for _, s := range consent.Scopes {
 				if s != scope {
@@ -81,14 +85,17 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 				}
 			}
 			_, narrow := w.credential(identity.NewCredential{Kind: store.APIKeyCredential, Name: "Narrow", Applications: []string{"northwind"}, Scopes: others})
-			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription, "{issue}", issue).Replace(path) + "?applicationId=northwind&externalRef=CUST-0"
+			target := strings.NewReplacer("{citizenId}", citizen, "{id}", subscription, "{issue}", issue).Replace(path) + "?applicationId=northwind&externalRef=CUST-0&templateId=none"
 			var body any
 			if op.RequestBody != nil {
 				body = op.RequestBody.Value.Content.Get("application/json").Example
 			}
-			byCitizen := http.StatusUnauthorized
-			if op.OperationID == "getHistory" {
+			byCitizen := http.StatusUnauthorized // as for a body that is about another citizen
+			switch op.OperationID {
+			case "getHistory", "getOwnHistory", "getOwnEvidence":
 				byCitizen = http.StatusOK
+			case "getConsentState":
+				byCitizen = http.StatusNotFound // of the template
 			}
 			for _, c := range []struct {
 				who, header string
@@ -98,8 +105,8 @@ func TestNobodyGetsInWhereTheyDoNotBelong(t *testing.T) {
 				{"a wrong key", "X-API-Key: ocpm_key_wrong", http.StatusUnauthorized},
 				{"a wrong token", "Authorization: Bearer ocpm_access_wrong", http.StatusUnauthorized},
 				{"an expired key", "X-API-Key: " + expired, http.StatusUnauthorized},
-				{"too little scope", "X-API-Key: " + narrow, http.StatusForbidden},
-				{"another application", "X-API-Key: " + w.foreign, http.StatusNotFound},
+				{"too little scope", "X-API-Key: " + narrow, tooLittle},
+				{"another application", "X-API-Key: " + w.foreign, foreign},
 				{"the citizen", "Authorization: Bearer: " + ownToken, byCitizen},
 			} {
 				t.Run(fmt.Sprintf("%s by %s", op.OperationID, c.who), func(t *testing.T) {

@@ -84,12 +84,14 @@ func (s *server) operation(id, method, at string, scope consent.Scope) huma.Oper
 		Responses: map[string]*huma.Response{}, Extensions: map[string]any{},
 		Errors: slices.Concat(p.errors, []int{http.StatusBadRequest, http.StatusTooManyRequests, http.StatusInternalServerError, http.StatusServiceUnavailable}),
 	}
-	if scope != public {
+	if scope != public && scope != oneself {
 		op.Security = []map[string][]string{{"oauth2": {string(scope)}}, {"apiKey": {string(scope)}}}
-		if p.own {
-			op.Security = append(op.Security, map[string][]string{"citizenToken": {}})
-		}
 		op.Extensions["x-required-scope"] = string(scope)
+	}
+	if p.own {
+		op.Security = append(op.Security, map[string][]string{"citizenToken": {}})
+	}
+	if scope != public {
 		op.Errors = append(op.Errors, http.StatusUnauthorized, http.StatusForbidden)
 	}
 	if method != http.MethodGet {
@@ -138,6 +140,7 @@ func (s *server) documentBody(id string, request documented) *huma.RequestBody {
 // complete adds to the document what holds for all operations and all fields.
 func (s *server) complete() {
 	s.documentWebhooks()
+	s.documentForms()
 	doc := s.huma.OpenAPI()
 	for owner, schema := range doc.Components.Schemas.Map() {
 		for name, p := range schema.Properties {

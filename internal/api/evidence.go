@@ -82,12 +82,20 @@ type consentEvent struct {
 type getEvidenceInput struct{ CitizenPath }
 
 func (s *server) getEvidence(ctx context.Context, actor core.Actor, in *getEvidenceInput) (evidence, error) {
-	h, err := s.Core.History(ctx, actor, consent.ID(in.CitizenID), 0, 0)
+	return s.evidenceOf(ctx, actor, consent.ID(in.CitizenID))
+}
+
+func (s *server) getOwnEvidence(ctx context.Context, actor core.Actor, _ *struct{}) (evidence, error) {
+	return s.evidenceOf(ctx, actor, actor.Citizen)
+}
+
+func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen consent.ID) (evidence, error) {
+	h, err := s.Core.History(ctx, actor, citizen, 0, 0)
 	if err != nil {
 		return evidence{}, err
 	}
 	out := evidence{
-		ApplicationID: h.ApplicationID, CitizenID: consent.ID(in.CitizenID), GeneratedAt: consent.Timestamp(consent.At(time.Now())),
+		ApplicationID: h.ApplicationID, CitizenID: citizen, GeneratedAt: consent.Timestamp(consent.At(time.Now())),
 		Records: []consentRecord{}, Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}

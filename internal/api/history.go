@@ -86,10 +86,15 @@ func (s *server) listChanges(ctx context.Context, actor core.Actor, in *listChan
 	return out, err
 }
 
-type getHistoryInput struct {
-	CitizenPath
+// HistoryPage asks for a part of a history.
+type HistoryPage struct {
 	Limit  int    `query:"limit" minimum:"1" maximum:"100" default:"20"`
 	Cursor string `query:"cursor" maxLength:"200"`
+}
+
+type getHistoryInput struct {
+	CitizenPath
+	HistoryPage
 }
 
 // citizenHistory is what was recorded of one citizen.
@@ -135,10 +140,11 @@ type cover struct {
 	ValidUntil consent.Timestamp `json:"validUntil"`
 }
 
-// documents are the policy and the statement that were shown.
+// documents are the policy, the statement and the template that were shown.
 type documents struct {
 	PrivacyPolicy       *shownPolicy    `json:"privacyPolicy" doc:"The privacy policy; null where none was named."`
 	PermissionStatement *shownStatement `json:"permissionStatement" doc:"The permission statement; null where none was named."`
+	Template            *shownTemplate  `json:"template" doc:"The template; null where none was named."`
 }
 
 // TransformSchema says that none need have been named.
@@ -168,22 +174,35 @@ type shownStatement struct {
 	Text map[string]string `json:"text" doc:"The words by locale; an empty locale is the default one."`
 }
 
+type shownTemplate struct {
+	ShownDocument
+	Locale consent.Text `json:"locale" doc:"The language in which it was shown."`
+}
+
 func documentOf(c *consent.Citation) ShownDocument {
 	return ShownDocument{c.ID, c.Ref, c.Version, !c.Unproven}
 }
 
 func (s *server) getHistory(ctx context.Context, actor core.Actor, in *getHistoryInput) (citizenHistory, error) {
+	return s.historyOf(ctx, actor, consent.ID(in.CitizenID), &in.HistoryPage)
+}
+
+func (s *server) getOwnHistory(ctx context.Context, actor core.Actor, in *HistoryPage) (citizenHistory, error) {
+	return s.historyOf(ctx, actor, actor.Citizen, in)
+}
+
+func (s *server) historyOf(ctx context.Context, actor core.Actor, citizen consent.ID, in *HistoryPage) (citizenHistory, error) {
 	p := Paging{Limit: in.Limit, Cursor: in.Cursor, IncludeTotal: true}
 	var after int64
 	if err := p.place("history", &after); err != nil {
 		return citizenHistory{}, err
 	}
-	h, err := s.Core.History(ctx, actor, consent.ID(in.CitizenID), after, in.Limit)
+	h, err := s.Core.History(ctx, actor, citizen, after, in.Limit)
 	if err != nil {
 		return citizenHistory{}, err
 	}
 	out := citizenHistory{
-		h.ApplicationID, consent.ID(in.CitizenID), make([]historyRecord, len(h.Entries)),
+		h.ApplicationID, citizen, make([]historyRecord, len(h.Entries)),
 		p.page("history", len(h.Entries), h.Total, func() []any { return []any{h.Entries[len(h.Entries)-1].Seq} }),
 	}
 	for i, e := range h.Entries {
@@ -222,6 +241,9 @@ func shownWith(h core.History, e *consent.Evidence) documents {
 	}
 	if c := e.Statement; c != nil {
 		d.PermissionStatement = &shownStatement{documentOf(c), h.Statements[*c].Text}
+	}
+	if f := e.Form; f != nil {
+		d.Template = &shownTemplate{documentOf(&f.Citation), consent.Text(f.Locale)}
 	}
 	return d
 }

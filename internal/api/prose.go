@@ -17,7 +17,7 @@ import (
 const introduction = `Records the permissions that people give and refuse, answers which apply now, and tells other systems about every change.
 
 **Credentials.** Send ` + "`Authorization: Bearer <token>`" + ` with a token from ` + "`POST /oauth/token`" + `, or ` + "`X-API-Key: <key>`" + `. A credential belongs to
-one or more applications and has scopes. What belongs to another application does not exist for it: 404. A citizen token, sent as a bearer token, opens the citizen's own history and nothing else.
+one or more applications and has scopes. What belongs to another application does not exist for it: 404. A citizen token, sent as a bearer token, opens the citizen's own history and consent state and nothing else.
 
 **Requests** are JSON in UTF-8 of at most 1 MiB, in bulk 10 MiB. Unknown fields are ignored; ` + "`null`" + ` stands for a field that is left out, and clears it where something is
 changed. An ` + "`applicationId`" + ` may be a string or a number. Times are ISO 8601 with a zone; a bare date is its first moment in UTC.
@@ -35,6 +35,7 @@ const (
 	tagCitizens      = "Citizens"
 	tagPermissions   = "Permissions"
 	tagPreferences   = "Preferences"
+	tagForms         = "Consent state"
 	tagHistory       = "History"
 	tagCitizenTokens = "Citizen tokens"
 	tagSubscriptions = "Subscriptions"
@@ -48,6 +49,7 @@ var tags = []*huma.Tag{
 	{Name: tagCitizens, Description: "The people whose permissions are kept. `citizenId` is ours, `externalRef` is your own unique reference."},
 	{Name: tagPermissions, Description: "What people answered, and what applies now."},
 	{Name: tagPreferences, Description: "Choices without legal meaning, such as topics and frequency."},
+	{Name: tagForms, Description: "A template merged with the state of a citizen, for pages and widgets: read it, show it, and send back what was answered."},
 	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
 	{Name: tagCitizenTokens, Description: "What lets one citizen see and change their own data, for links in mails and pages."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
@@ -207,6 +209,40 @@ var operations = withKinds(map[string]prose{
 		description: "The changes that the webhooks tell, to be pulled: each with what changed, in the order in which they were made. Keep `nextCursor` and give it to the next call; it never skips a change. " +
 			"With `wait` the call returns as soon as there is one. On PostgreSQL a change is told once no transaction is running that began before it. Of a citizen who has been erased only `citizen.deleted` is left.",
 		errors: []int{http.StatusNotFound},
+	},
+	"getConsentState": {
+		own: true, tag: tagForms, summary: "Read the consent state of a citizen",
+		description: "The blocks of a template with what applies to the citizen: `selected` is true or false where the option was answered on that lawful basis, and null where it was not. " +
+			"A reference that nobody has, and none at all, read as never answered. Every text is in the language that comes nearest to what is wanted. " +
+			"`snapshot` proves for 24 hours what was shown: send it back with the answers. Citizens read their own, and need not say who they are.",
+		errors: []int{http.StatusNotFound}, answer: exampleConsentState,
+	},
+	"putConsentState": {
+		own: true, once: true, tag: tagForms, summary: "Record the answers of a consent state",
+		description: "Takes the structure that was read, with the answers. `selected` true means `GRANTED`, or `CLAIMED` on legitimate interest, false means `DENIED`, or `OBJECTED`; null records nothing. " +
+			"Only what differs from the state of the citizen is recorded: one transaction for each statement, and a submission for each preference, all or none, as one change. " +
+			"With `submitAsPending` grants wait, as `PENDING`. With a valid `snapshot` the evidence proves the versions that were shown; one that is not valid is refused. " +
+			"An unknown `externalRef` creates the citizen. Citizens answer for themselves; what they claim of who recorded it is ignored.",
+		errors: []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "channel": "web", "privacyPolicy": {"reference": "policy-01"}, "blocks": [
+			{"type": "permissions", "statement": {"reference": "statement-01"}, "options": [{"optionId": "newsletter-email", "optionType": "option", "justification": "consent", "selected": true}]},
+			{"type": "single-choice-preference", "reference": "frequency", "selectedChoice": "weekly"}]}`,
+		answer: `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "transactions": [], "submissions": []}`,
+	},
+	"getPublicConsentState": {
+		tag: tagForms, summary: "Read the form of a template",
+		description: "The consent state of somebody who is not known, for sign-up pages and widgets: only where the application takes what they send without a token, and from its allowed origins.",
+		errors:      []int{http.StatusForbidden, http.StatusNotFound}, answer: exampleConsentState,
+	},
+	"getOwnHistory": {
+		own: true, tag: tagForms, summary: "Read one's own history",
+		description: "What the history of a citizen is to whoever presents the citizen's token.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"getOwnEvidence": {
+		own: true, tag: tagForms, summary: "Export the evidence of one's own permissions",
+		description: "What the evidence of a citizen is to whoever presents the citizen's token.",
+		errors:      []int{http.StatusNotFound},
 	},
 	"getHistory": {
 		own: true, tag: tagHistory, summary: "Read the history of a citizen",
@@ -533,6 +569,15 @@ const (
 	exampleSecret = `"whsec_A1b2C3d4E5f6G7h8I9j0K1l2M3n4O5p6Q7r8S9t0dw=="`
 )
 
+const exampleConsentState = `{"applicationId": "northwind", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "templateId": "t_8fk2abcdefghijklmnopqrstuv", "locale": "en",
+	"locales": ["en", "de"], "direction": "ltr", "snapshot": "AZ…", "privacyPolicy": {"id": "pp_4hx2abcdefghijklmnopqrstuv", "reference": "policy-01", "name": "Privacy policy", "version": "1", "url": "https://example.com/privacy"},
+	"blocks": [
+		{"type": "permissions", "statement": {"id": "ps_7qk2abcdefghijklmnopqrstuv", "reference": "statement-01", "version": 1, "text": "We may write to you.", "content": [{"type": "paragraph", "children": [{"type": "text", "text": "We may write to you."}]}]},
+		 "options": [{"optionId": "newsletter-email", "optionType": "option", "justification": "consent", "label": "Newsletter", "selected": true, "state": "GRANTED", "validUntil": "2028-11-22T09:30:00.000Z",
+			"party": {"id": "northwind", "name": "Northwind Retail Ltd"}, "purpose": {"id": "newsletter", "name": "Newsletter"}, "channel": {"id": "email", "name": "E-mail"}, "directMarketing": true}]},
+		{"type": "single-choice-preference", "reference": "frequency", "label": "How often", "selectedChoice": "weekly",
+		 "choices": [{"reference": "weekly", "label": "Weekly", "selected": true}, {"reference": "monthly", "label": "Monthly", "selected": false}]}]}`
+
 const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationId": "northwind", "kind": "ledger-check", "state": "running", "maxPerSecond": null,
 	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},
 	"createdAt": "2026-11-22T09:29:58.000Z", "startedAt": "2026-11-22T09:29:58.100Z", "finishedAt": null, "expiresAt": null, "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "error": null, "files": []}`
@@ -796,7 +841,7 @@ var fields = map[string]struct {
 	"PreferenceCentre.template":      {description: "What it asks, by reference."},
 	"Sender.replyTo":                 {description: "Where answers go; left out, to the sender."},
 	"BlockOption.description":        {description: "What it is about, in a sentence."},
-	"Block.type":                     {description: "What is shown; it says which fields apply.", values: []string{"permissions", "multi-choice-preference", "single-choice-preference", "text"}},
+	"Block.type":                     {description: "What is shown; it says which fields apply.", values: blockTypes},
 	"Block.options":                  {description: "The options that are offered; for `permissions`."},
 	"RuleSet.channels":               {description: "Only options of these channels are shown, by id; none for all."},
 	"revision":                       {description: "Counts the revisions from 1."},
@@ -817,14 +862,54 @@ var fields = map[string]struct {
 	"expires_in":    {description: "For how many seconds the token is valid; at most 86400."},
 	"scope":         {description: "What the token allows."},
 
-	idempotencyKey: {description: "Makes the request happen once: for 24 hours the same key with the same body gets the first answer again, and with another body it is refused."},
-	"limit":        {description: "The most entries to answer."},
-	"offset":       {description: "How many entries to pass over."},
-	"includeTotal": {description: "Whether to count all entries."},
-	"cursor":       {description: "Where an earlier page of the same list ended, instead of an offset."},
-	"nextCursor":   {description: "Where the list goes on; null at its end."},
-	"total":        {description: "How many entries there are in all; left out on pages that a cursor led to."},
+	"templateId":                 {description: "The template, by id or reference."},
+	"ruleId":                     {description: "The rule set, by reference, by which only part of the template is shown."},
+	"locale":                     {description: "The language of the texts."},
+	"direction":                  {description: "How it is written.", values: []string{"ltr", "rtl"}},
+	"snapshot":                   {description: "What is shown, signed: proof for the answers, good for 24 hours. A draft has none."},
+	"submitAsPending":            {description: "Whether consent that is given waits to be confirmed."},
+	"selectedChoice":             {description: "The choice that is chosen of a single-choice preference; empty for none, null for never answered."},
+	"mandatory":                  {description: "Whether it must be answered."},
+	"content":                    {description: "The words as a tree."},
+	"suppressed":                 {description: "Whether the address of the channel is on the do-not-contact list."},
+	"selected":                   {description: "Yes or no; null for never answered on this lawful basis, and for one that does not ask."},
+	"FormOption.description":     {description: "What it is about, in a sentence."},
+	"FormChoice.selected":        {description: "Whether it is chosen."},
+	"AnsweredChoice.selected":    {description: "Whether it is chosen."},
+	"FormBlock.type":             {description: "What it is; it says which fields are there.", values: blockTypes},
+	"AnsweredBlock.type":         {description: "What it is; it says which fields apply.", values: blockTypes},
+	"RichText.type":              {description: "What it is; lists hold items, and the others text.", values: []string{"paragraph", "list", "item", "strong", "link", "text"}},
+	"href":                       {description: "Where a link leads: https or mailto."},
+	"start":                      {description: "The number of the first item, in a list that is numbered."},
+	"children":                   {description: "What is in it."},
+	"FormBlock.heading":          {description: "What stands above it."},
+	"FormBlock.statement":        {description: "The wording above the options."},
+	"FormBlock.options":          {description: "What can be answered, and what is told, in order."},
+	"FormBlock.text":             {description: "The words."},
+	"FormStatement.text":         {description: "The words."},
+	"RichText.text":              {description: "The words."},
+	"Form.privacyPolicy":         {description: "The privacy policy in the version that is shown; null where the template names none."},
+	"AnsweredForm.privacyPolicy": {description: "The privacy policy that was shown."},
+	"AnsweredBlock.statement":    {description: "The statement above the options, as it was read."},
+	"AnsweredBlock.options":      {description: "The answers to options."},
+	"FormPolicy.version":         {description: "What the version is called."},
+	"FormPolicy.url":             {description: "Where it can be read."},
+	"FormStatement.version":      {description: "Counts its versions from 1."},
+	"FormOption.party":           {description: "Who processes; null for a group."},
+	"FormOption.purpose":         {description: "Why; null for a group."},
+	"FormOption.channel":         {description: "Through which medium; null for a group."},
+
+	"Accept-Language": {description: "The languages that the reader understands, where none is asked for or the one asked for is not to be had."},
+	idempotencyKey:    {description: "Makes the request happen once: for 24 hours the same key with the same body gets the first answer again, and with another body it is refused."},
+	"limit":           {description: "The most entries to answer."},
+	"offset":          {description: "How many entries to pass over."},
+	"includeTotal":    {description: "Whether to count all entries."},
+	"cursor":          {description: "Where an earlier page of the same list ended, instead of an offset."},
+	"nextCursor":      {description: "Where the list goes on; null at its end."},
+	"total":           {description: "How many entries there are in all; left out on pages that a cursor led to."},
 }
+
+var blockTypes = []string{consent.PermissionsBlock, consent.MultiChoiceBlock, consent.SingleChoiceBlock, consent.TextBlock}
 
 func values[T ~string](list ...T) []string {
 	all := make([]string, len(list))

@@ -60,15 +60,19 @@ func (s *server) createSubmission(ctx context.Context, actor core.Actor, in *cre
 		ApplicationID: string(v.ApplicationID), Citizen: consent.CitizenKey{ID: v.CitizenID, ExternalRef: v.ExternalRef},
 		Answers: v.Preferences.core(), Origin: v.origin(),
 	})
-	out := recordedSubmissions{done.CitizenID, consent.Text(done.ExternalRef), make([]recordedSubmission, len(done.Submissions))}
+	return recordedSubmissions{done.CitizenID, consent.Text(done.ExternalRef), submissionsOf(done)}, err
+}
+
+func submissionsOf(done store.Submitted) []recordedSubmission {
+	list := make([]recordedSubmission, len(done.Submissions))
 	for i, made := range done.Submissions {
 		current := done.Current[i]
-		out.Submissions[i] = recordedSubmission{
+		list[i] = recordedSubmission{
 			made.ID, consent.Timestamp(made.RecordedAt), consent.Timestamp(made.ObtainedAt), made.Answer.Preference, choicesOf(made.Answer),
 			current.SubmissionID == made.ID, current,
 		}
 	}
-	return out, err
+	return list
 }
 
 func choicesOf(a consent.Answer) []consent.CurrentChoice {

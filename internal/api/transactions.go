@@ -144,11 +144,16 @@ func (s *server) recordTransaction(ctx context.Context, actor core.Actor, in *re
 	if err != nil {
 		return RecordedTransaction{}, err
 	}
+	return recordedWith(done), nil
+}
+
+// recordedWith is the answer to a transaction with its changes.
+func recordedWith(done core.Recorded) RecordedTransaction {
 	out := recordedOf(done)
 	for i, c := range done.Transaction.Changes {
 		out.Changes[i] = recordedChange{changeOf(c), done.Outcomes[i].Effective, done.Outcomes[i].Current}
 	}
-	return out, nil
+	return out
 }
 
 // recordedOf is the answer to a transaction without its changes.

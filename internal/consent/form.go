@@ -11,7 +11,8 @@ type Form struct {
 	Locale        string      `json:"locale"`    // of the texts
 	Locales       []string    `json:"locales"`   // that the template has
 	Direction     string      `json:"direction"` // ltr or rtl
-	Snapshot      string      `json:"snapshot"`  // signed: what is shown here
+	RuleSet       string      `json:"ruleId,omitzero"`
+	Snapshot      string      `json:"snapshot"` // signed: what is shown here
 	PrivacyPolicy *FormPolicy `json:"privacyPolicy"`
 	Blocks        []FormBlock `json:"blocks"`
 }
@@ -51,8 +52,8 @@ type FormStatement struct {
 	Content   []RichText `json:"content"`
 }
 
-// FormOption is one option, or group, that can be answered. Selected is null for what
-// was never answered, and answering null records nothing.
+// FormOption is one option, or group. Selected is null for what was never answered on
+// this lawful basis and for what cannot be, and answering null records nothing.
 type FormOption struct {
 	OptionID      string        `json:"optionId"`
 	OptionType    OptionType    `json:"optionType"`
@@ -89,7 +90,7 @@ type FormCard struct {
 type FormChoice struct {
 	Reference string `json:"reference"`
 	Label     string `json:"label"`
-	Selected  bool   `json:"selected,omitzero"` // of a multi-choice preference
+	Selected  bool   `json:"selected"`
 }
 
 // RichText is one node of a text: a paragraph or a list with children, an item of a
@@ -98,5 +99,6 @@ type RichText struct {
 	Type     string     `json:"type"` // paragraph, list, item, strong, link, text
 	Text     string     `json:"text,omitzero"`
 	Href     string     `json:"href,omitzero"`
+	Start    int        `json:"start,omitzero"` // the number of the first item, in a list that is numbered
 	Children []RichText `json:"children,omitzero"`
 }

@@ -53,7 +53,7 @@ func (o Option) Named() (kind, key string) { return KindOption, o.ID }
 func (v OptionGroupItem) Named() (kind, key string) { return KindOptionGroup, v.ID }
 
 // Named gives kind and key.
-func (v Preference) Named() (kind, key string) { return KindPreference, v.Reference }
+func (p Preference) Named() (kind, key string) { return KindPreference, p.Reference }
 
 // Named gives kind and key.
 func (v PrivacyPolicy) Named() (kind, key string) { return KindPolicy, v.Reference }
@@ -65,7 +65,7 @@ func (v PermissionStatement) Named() (kind, key string) { return KindStatement, 
 func (v Template) Named() (kind, key string) { return KindTemplate, v.Reference }
 
 // Named gives kind and key.
-func (v RuleSet) Named() (kind, key string) { return KindRuleSet, v.Reference }
+func (r RuleSet) Named() (kind, key string) { return KindRuleSet, r.Reference }
 
 // Named gives kind and key.
 func (v PreferenceCentre) Named() (kind, key string) { return KindCentre, v.Reference }

@@ -142,20 +142,21 @@ func (f FullState) Shifts(before FullState) bool {
 	})
 }
 
-// Echoes reports whether news is what a transaction wrote, all of it and nothing else:
-// whoever wrote that knows it already.
-func (t *Transaction) Echoes(news FullState) bool {
-	return len(news.Preferences) == 0 && len(news.Permissions) == len(t.Changes) && !slices.ContainsFunc(t.Changes, func(c Change) bool {
-		return !slices.ContainsFunc(news.Permissions, func(p Permission) bool {
-			return p.TransactionID == t.ID && p.key() == Key{c.OptionType, c.OptionID} && p.State == c.State
-		})
-	})
-}
-
-// Echo reports whether news is the answers of these submissions, all of them and
-// nothing else.
-func Echo(submissions []Submission, news FullState) bool {
-	return len(news.Permissions) == 0 && len(news.Preferences) == len(submissions) && !slices.ContainsFunc(submissions, func(s Submission) bool {
+// Echo reports whether news is what these transactions and submissions wrote, all of it
+// and nothing else: whoever wrote that knows it already.
+func Echo(transactions []Transaction, submissions []Submission, news FullState) bool {
+	changes := 0
+	for _, t := range transactions {
+		changes += len(t.Changes)
+		if slices.ContainsFunc(t.Changes, func(c Change) bool {
+			return !slices.ContainsFunc(news.Permissions, func(p Permission) bool {
+				return p.TransactionID == t.ID && p.key() == Key{c.OptionType, c.OptionID} && p.State == c.State
+			})
+		}) {
+			return false
+		}
+	}
+	return len(news.Permissions) == changes && len(news.Preferences) == len(submissions) && !slices.ContainsFunc(submissions, func(s Submission) bool {
 		return !slices.ContainsFunc(news.Preferences, func(p CurrentPreference) bool { return p.SubmissionID == s.ID })
 	})
 }

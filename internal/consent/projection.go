@@ -122,6 +122,12 @@ func (p *Projection) suppression(medium string) *Suppression {
 	return nil
 }
 
+// Suppressed reports whether the address of a Channel is on the do-not-contact list.
+func (p *Projection) Suppressed(medium string) bool {
+	s := p.suppression(medium)
+	return s != nil && !s.Lifted
+}
+
 // Prune drops what can never again decide anything at now or later, whatever may
 // still arrive.
 func (p *Projection) Prune(now Instant) {

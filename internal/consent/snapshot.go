@@ -23,20 +23,26 @@ type Snapshot struct {
 	Catalogue     Catalogue // without what is archived
 	options       map[string]*Option
 	groups        map[string]*OptionGroupItem
-	marketing     map[string]bool // purposes
 	preferences   map[string]*Preference
 	policies      map[string]Citation // by id and by reference
 	statements    map[string]Citation
+	templates     map[string]TemplateRevision
+	rules         map[string]*RuleSet
+	wordings      map[string]*PermissionStatement // by reference
+	documents     map[string]*PrivacyPolicy       // by reference
+	parties       map[string]*Party
+	purposes      map[string]*Purpose
+	channels      map[string]*Channel
 }
 
 // NewSnapshot indexes the newest revisions of an application's items.
 func NewSnapshot(applicationID string, application, revision int64, items []Revision) (*Snapshot, error) {
 	s := &Snapshot{
 		ApplicationID: applicationID, Application: application, Revision: revision,
-		options: map[string]*Option{}, groups: map[string]*OptionGroupItem{}, marketing: map[string]bool{}, preferences: map[string]*Preference{},
-		policies: map[string]Citation{}, statements: map[string]Citation{},
+		policies: map[string]Citation{}, statements: map[string]Citation{}, templates: map[string]TemplateRevision{},
 	}
 	var live []Item
+	var templates []Citation
 	for _, it := range items {
 		if it.Archived {
 			continue
@@ -48,25 +54,32 @@ func NewSnapshot(applicationID string, application, revision int64, items []Revi
 			s.policies[it.ID], s.policies[it.Key] = cited, cited
 		case KindStatement:
 			s.statements[it.ID], s.statements[it.Key] = cited, cited
+		case KindTemplate:
+			templates = append(templates, cited)
 		}
 	}
 	var err error
 	if s.Catalogue, err = Assemble(live); err != nil {
 		return nil, err
 	}
-	for i := range s.Catalogue.Options {
-		s.options[s.Catalogue.Options[i].ID] = &s.Catalogue.Options[i]
+	s.options, s.groups, s.preferences = byKey(s.Catalogue.Options), byKey(s.Catalogue.OptionGroups), byKey(s.Catalogue.Preferences)
+	for i, t := range s.Catalogue.Templates {
+		shown := TemplateRevision{templates[i], t}
+		s.templates[shown.ID], s.templates[shown.Ref] = shown, shown
 	}
-	for i := range s.Catalogue.OptionGroups {
-		s.groups[s.Catalogue.OptionGroups[i].ID] = &s.Catalogue.OptionGroups[i]
-	}
-	for i := range s.Catalogue.Preferences {
-		s.preferences[s.Catalogue.Preferences[i].Reference] = &s.Catalogue.Preferences[i]
-	}
-	for _, p := range s.Catalogue.Purposes {
-		s.marketing[p.ID] = p.DirectMarketing
-	}
+	s.rules, s.wordings, s.documents = byKey(s.Catalogue.RuleSets), byKey(s.Catalogue.PermissionStatements), byKey(s.Catalogue.PrivacyPolicies)
+	s.parties, s.purposes, s.channels = byKey(s.Catalogue.Parties), byKey(s.Catalogue.Purposes), byKey(s.Catalogue.Channels)
 	return s, nil
+}
+
+// byKey indexes a list of a catalogue.
+func byKey[T Part](list []T) map[string]*T {
+	index := make(map[string]*T, len(list))
+	for i := range list {
+		_, key := list[i].Named()
+		index[key] = &list[i]
+	}
+	return index
 }
 
 // Policy finds a privacy policy by id or reference, in its newest version.
@@ -81,6 +94,15 @@ func (s *Snapshot) Statement(idOrRef string) (Citation, bool) {
 	c, ok := s.statements[idOrRef]
 	return c, ok
 }
+
+// Template finds a template by id or reference, in its newest version.
+func (s *Snapshot) Template(idOrRef string) (TemplateRevision, bool) {
+	t, ok := s.templates[idOrRef]
+	return t, ok
+}
+
+// RuleSet finds a rule set by its reference, nil where there is none.
+func (s *Snapshot) RuleSet(reference string) *RuleSet { return s.rules[reference] }
 
 // HasOption reports whether an option, or a group, of that id can be answered.
 func (s *Snapshot) HasOption(k Key) bool {
@@ -164,7 +186,7 @@ func (s *Snapshot) reviewedByHand(c Change) bool {
 	if !s.Catalogue.Application.ReviewObjections {
 		return false
 	}
-	reviewed := func(id string) bool { o := s.options[id]; return o != nil && !s.marketing[o.Purpose] }
+	reviewed := func(id string) bool { o := s.options[id]; return o != nil && !s.marketing(o) }
 	if c.OptionType == OptionSingle {
 		return reviewed(c.OptionID)
 	}
@@ -174,6 +196,12 @@ func (s *Snapshot) reviewedByHand(c Change) bool {
 		}
 	}
 	return true
+}
+
+// marketing reports whether the purpose of an option is direct marketing.
+func (s *Snapshot) marketing(o *Option) bool {
+	p := s.purposes[o.Purpose]
+	return p != nil && p.DirectMarketing
 }
 
 // CheckObtainedAt refuses an obtainedAt more than five minutes in the future

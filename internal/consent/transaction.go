@@ -56,6 +56,12 @@ type Citation struct {
 	Unproven bool `json:"unproven,omitzero"`
 }
 
+// ShownForm is the template that was shown, and in which language.
+type ShownForm struct {
+	Citation
+	Locale string `json:"locale,omitzero"`
+}
+
 // Recorder is the client through which a record came.
 type Recorder struct {
 	ID   string `json:"id"`
@@ -84,6 +90,7 @@ type Evidence struct {
 	Campaign    string      `json:"campaign,omitzero"`
 	Policy      *Citation   `json:"policy,omitzero"`
 	Statement   *Citation   `json:"statement,omitzero"`
+	Form        *ShownForm  `json:"form,omitzero"`
 	Client      Recorder    `json:"client"`
 	ByCitizen   bool        `json:"citizen,omitzero"` // made by the citizen in person, by token
 	Attribution Attribution `json:"attribution,omitzero"`
@@ -154,3 +161,6 @@ func (e *Evidence) obtained() Instant { return min(e.ObtainedAt, e.RecordedAt) }
 // Platform is the recorder of what OpenCPM decides by rule rather than by
 // request.
 var Platform = Recorder{ID: "opencpm", Name: "OpenCPM"}
+
+// InPerson is the recorder of what citizens do themselves.
+var InPerson = Recorder{ID: "citizen", Name: "Citizen"}

@@ -122,6 +122,7 @@ func New(st *store.Store, o Options) *Service {
 		s.cancelled = func(consent.JobKind) {}
 	}
 	s.snapshots.Store(&map[string]*consent.Snapshot{})
+	st.OnCreate(s.defaults)
 	return s
 }
 

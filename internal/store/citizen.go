@@ -216,7 +216,10 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 	for i, w := range writes {
 		c, err := pick(w, refs[i], foundRef, foundID)
 		if err == nil {
-			if err = c.open(s.keys); err == nil {
+			if err = c.open(s.keys); err == nil && fresh[c] {
+				err = s.welcome(t, c)
+			}
+			if err == nil {
 				err = w.apply(ctx, t, c, fresh[c])
 				fresh[c] = false
 				c.person = c.person || !w.bulk
@@ -245,6 +248,26 @@ func (s *Store) applyToCitizens(ctx context.Context, t *tx, writes []*citizenWri
 		}
 	}
 	return s.dialect.flush(ctx, t, rows)
+}
+
+// OnCreate sets what is recorded first of every citizen who is created from now on in an
+// application, given by its number; of an empty list nothing is.
+func (s *Store) OnCreate(defaults func(application int64) []consent.Transaction) {
+	s.defaults.Store(&defaults)
+}
+
+// welcome records what a new citizen begins with.
+func (s *Store) welcome(t *tx, c *citizenRow) error {
+	defaults := s.defaults.Load()
+	if defaults == nil {
+		return nil
+	}
+	list := (*defaults)(c.application)
+	if len(list) == 0 {
+		return nil
+	}
+	_, err := c.record(t.now, list, nil)
+	return err
 }
 
 // eachAtOnce does something that needs no database for each citizen of a group, on as

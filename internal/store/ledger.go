@@ -52,22 +52,57 @@ func (s *Store) recording(application int64, key consent.CitizenKey, transaction
 		if err != nil {
 			return err
 		}
-		*out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: transaction}
-		before, err := c.revise(transaction.Client.ID, t.now, onlyPending(transaction), transaction.Echoes, func() error {
-			out.Transaction.Stamp(t.now, c.recordedAt)
-			c.projection.Add(out.Transaction)
-			return c.appendTransaction(out.Transaction)
-		})
-		out.Before, out.Version = before.Permissions, c.version
-		for _, change := range out.Transaction.Changes {
-			o := Outcome{}
-			if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
-				o = Outcome{Effective: e.TransactionID == transaction.ID, Current: &e}
-			}
-			out.Outcomes = append(out.Outcomes, o)
-		}
+		list := []consent.Transaction{transaction}
+		before, err := c.record(t.now, list, nil)
+		*out = c.recordedOf(p.ExternalRef, list[0], before, t.now)
 		return err
 	}}
+}
+
+// record appends transactions and submissions to the ledger, stamping them, and folds
+// them into the state as one change of it. It gives what was effective before.
+func (c *citizenRow) record(now consent.Instant, transactions []consent.Transaction, submissions []consent.Submission) (before consent.FullState, err error) {
+	by := ""
+	for _, v := range submissions {
+		by = v.Client.ID
+	}
+	for _, v := range transactions {
+		by = v.Client.ID
+	}
+	quiet := len(submissions) == 0 && !slices.ContainsFunc(transactions, func(t consent.Transaction) bool { return !onlyPending(t) })
+	echoes := func(news consent.FullState) bool { return consent.Echo(transactions, submissions, news) }
+	return c.revise(by, now, quiet, echoes, func() error {
+		for i := range transactions {
+			v := &transactions[i]
+			v.Stamp(now, c.recordedAt)
+			c.projection.Add(*v)
+			if err := c.appendTransaction(*v); err != nil {
+				return err
+			}
+		}
+		for i := range submissions {
+			v := &submissions[i]
+			v.Stamp(now, c.recordedAt)
+			c.projection.Answer(*v)
+			if err := c.appendSubmission(*v); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// recordedOf is the outcome of a transaction that has just been recorded.
+func (c *citizenRow) recordedOf(ref string, v consent.Transaction, before consent.FullState, now consent.Instant) Recorded {
+	out := Recorded{CitizenID: c.publicID, ExternalRef: ref, Transaction: v, Version: c.version, Before: before.Permissions}
+	for _, change := range v.Changes {
+		o := Outcome{}
+		if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(now, c.recordedAt)); ok {
+			o = Outcome{Effective: e.TransactionID == v.ID, Current: &e}
+		}
+		out.Outcomes = append(out.Outcomes, o)
+	}
+	return out
 }
 
 // onlyPending reports whether a transaction brings nothing but PENDING answers, which
@@ -104,25 +139,74 @@ func (s *Store) submission(application int64, key consent.CitizenKey, submission
 		if err != nil {
 			return err
 		}
-		*out = Submitted{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Submissions: slices.Clone(submissions)}
-		echoes := func(news consent.FullState) bool { return consent.Echo(submissions, news) }
-		_, err = c.revise(submissions[0].Client.ID, t.now, false, echoes, func() error {
-			for i := range out.Submissions {
-				v := &out.Submissions[i]
-				v.Stamp(t.now, c.recordedAt)
-				c.projection.Answer(*v)
-				if err := c.appendSubmission(*v); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-		current := c.projection.Preferences()
-		for i := range out.Submissions {
-			at := slices.IndexFunc(current, func(p consent.CurrentPreference) bool { return p.Preference == out.Submissions[i].Answer.Preference })
-			out.Current = append(out.Current, current[at])
+		list := slices.Clone(submissions)
+		if _, err = c.record(t.now, nil, list); err == nil {
+			*out = c.submittedOf(p.ExternalRef, list)
 		}
 		return err
+	}}
+}
+
+// submittedOf is the outcome of submissions that have just been recorded.
+func (c *citizenRow) submittedOf(ref string, list []consent.Submission) Submitted {
+	out := Submitted{CitizenID: c.publicID, ExternalRef: ref, Submissions: list}
+	current := c.projection.Preferences()
+	for _, v := range list {
+		at := slices.IndexFunc(current, func(p consent.CurrentPreference) bool { return p.Preference == v.Answer.Preference })
+		out.Current = append(out.Current, current[at])
+	}
+	return out
+}
+
+// Answered is the outcome of a form that came back, as it stands in the commit that
+// recorded it.
+type Answered struct {
+	CitizenID    consent.ID
+	ExternalRef  string
+	Transactions []Recorded
+	Submitted    *Submitted // nil where no preference was answered
+	Repeated     bool       // an earlier request with the same Once recorded it
+}
+
+// Decide makes the records of a form that came back, from the state of the citizen as it
+// is in the commit. It may make none.
+type Decide func(state *consent.Projection, at consent.Instant) ([]consent.Transaction, []consent.Submission)
+
+// Answer records what decide makes of a citizen's state, as one change of it; a citizen
+// named by an unknown reference alone is created, whatever is recorded.
+func (s *Store) Answer(ctx context.Context, application int64, key consent.CitizenKey, decide Decide, once Once) (Answered, error) {
+	var out Answered
+	w := s.answering(application, key, decide, &out)
+	w.create = true
+	once.guard(w, &out, func() { out.Repeated = true })
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return outcome(&out, err)
+}
+
+// answering is the write of a form.
+func (s *Store) answering(application int64, key consent.CitizenKey, decide Decide, out *Answered) *citizenWrite {
+	return &citizenWrite{application: application, key: key, apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
+		p, err := c.profile(s.keys)
+		if err != nil {
+			return err
+		}
+		*out = Answered{CitizenID: c.publicID, ExternalRef: p.ExternalRef}
+		transactions, submissions := decide(c.projection, max(t.now, c.recordedAt))
+		if len(transactions)+len(submissions) == 0 {
+			return nil
+		}
+		before, err := c.record(t.now, transactions, submissions)
+		if err != nil {
+			return err
+		}
+		for _, v := range transactions {
+			out.Transactions = append(out.Transactions, c.recordedOf(p.ExternalRef, v, before, t.now))
+		}
+		if len(submissions) > 0 {
+			submitted := c.submittedOf(p.ExternalRef, submissions)
+			out.Submitted = &submitted
+		}
+		return nil
 	}}
 }
 

@@ -75,6 +75,7 @@ type Store struct {
 	doorbells *doorbells
 
 	placements sync.Map // by application: placed
+	defaults   atomic.Pointer[func(application int64) []consent.Transaction]
 }
 
 // Open opens the store, brings its schema up to date and starts its writers.

@@ -48,8 +48,9 @@ const (
 // Keys sign citizen tokens and recognise what they signed. They are safe for
 // concurrent use.
 type Keys struct {
-	newest byte
-	pools  map[byte]*sync.Pool
+	newest  byte
+	secrets map[byte][]byte
+	pools   map[byte]*sync.Pool
 }
 
 // signer is a keyed hash with the room to use it, so that nothing is allocated.
@@ -62,7 +63,7 @@ type signer struct {
 // NewKeys takes at least one secret. The one with the highest id signs; all of them
 // verify.
 func NewKeys(secrets map[byte][]byte) *Keys {
-	k := &Keys{pools: map[byte]*sync.Pool{}}
+	k := &Keys{secrets: secrets, pools: map[byte]*sync.Pool{}}
 	for id, secret := range secrets {
 		k.newest = max(k.newest, id)
 		k.pools[id] = &sync.Pool{New: func() any { return &signer{mac: hmac.New(sha256.New, secret)} }}

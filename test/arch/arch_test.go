@@ -101,7 +101,7 @@ var samples = map[string]struct{ broken, kept map[string]string }{
 	},
 	"imports of core": {
 		broken: map[string]string{"internal/core/a.go": ours("deliver")},
-		kept:   map[string]string{"internal/core/a.go": ours("consent", "store", "token", "seal", "safehttp")},
+		kept:   map[string]string{"internal/core/a.go": ours("consent", "store", "token", "seal", "safehttp", "words")},
 	},
 	"imports of deliver": {
 		broken: map[string]string{"internal/deliver/a.go": ours("web")},

@@ -42,7 +42,7 @@ var rules = []rule{
 	importsOnly("store", "consent", "seal"),
 	importsOnly("token", "consent", "seal"),
 	importsOnly("mail", "consent"),
-	importsOnly("core", "consent", "store", "token", "seal", "safehttp"),
+	importsOnly("core", "consent", "store", "token", "seal", "safehttp", "words"),
 	importsNoneOf("deliver", "reaches data through store and core", "api", "console", "portal", "web"),
 	importsNoneOf("jobs", "reach data through store and core", "api", "console", "portal", "web"),
 	importsNoneOf("api", "shows what core does", "console", "portal"),
