@@ -148,15 +148,28 @@ type Shown struct {
 	PermissionStatement *ShownStatement `json:"permissionStatement"`
 }
 
-// HistoryRecord is one record of a citizen's history: either a transaction or a
-// submission.
+// HistoryRecord is one record of a citizen's history: a transaction, a submission or a
+// suppression.
 type HistoryRecord struct {
 	Seq         int64               `json:"seq"`  // its place in the history, from 1
 	Hash        string              `json:"hash"` // over the record and the hash before it, in hexadecimal
-	Kind        string              `json:"kind"` // transaction or submission
+	Kind        string              `json:"kind"` // transaction, submission or suppression
 	Transaction *PastTransaction    `json:"transaction"`
 	Submission  *RecordedSubmission `json:"submission"`
+	Suppression *PastSuppression    `json:"suppression"`
 	Shown       Shown               `json:"shown"`
+}
+
+// PastSuppression is the record that an address of the citizen was put on the
+// do-not-contact list, or taken off it.
+type PastSuppression struct {
+	RecordID   string    `json:"recordId"` // which explanations name
+	EntryID    string    `json:"entryId"`  // of the list
+	Channel    string    `json:"channel"`
+	Lifted     bool      `json:"lifted"`
+	RecordedAt time.Time `json:"recordedAt"`
+	By         string    `json:"by"` // who changed the list; opencpm where it followed from a change of the address
+	ByName     string    `json:"byName"`
 }
 
 // HistoryQuery says which part of the history of a citizen to give.

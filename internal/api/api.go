@@ -154,6 +154,11 @@ func (s *server) routes() {
 	route(s, "POST   /v1/access-tokens/issues/{issue}/revocation", "revokeTokenIssue", consent.TokensRevoke, s.revokeTokenIssue)
 	route(s, "POST   /v1/citizens/{citizenId}/token-revocations", "revokeCitizenTokens", consent.TokensRevoke, s.revokeTokens)
 
+	route(s, "POST   /v1/suppressions", "createSuppression", consent.SuppressionsManage, s.createSuppression)
+	route(s, "GET    /v1/suppressions", "listSuppressions", consent.SuppressionsManage, s.listSuppressions)
+	route(s, "POST   /v1/suppressions/search", "searchSuppressions", consent.SuppressionsManage, s.searchSuppressions)
+	route(s, "DELETE /v1/suppressions/{id}", "liftSuppression", consent.SuppressionsManage, s.liftSuppression)
+
 	route(s, "GET    /v1/permissions/configuration", "getPermissionConfiguration", consent.ConsentRead, s.getPermissionConfiguration)
 
 	route(s, "GET    /v1/configuration", "getConfiguration", consent.ConfigurationRead, s.getConfiguration)

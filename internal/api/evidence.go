@@ -21,12 +21,13 @@ type evidence struct {
 	ExternalRef   consent.Text      `json:"externalRef"`
 	GeneratedAt   consent.Timestamp `json:"generatedAt" doc:"When the export was made."`
 	Records       []consentRecord   `json:"records" doc:"One consent record for each option that was ever answered."`
+	Suppressions  []pastSuppression `json:"suppressions" doc:"When an address of the citizen was put on the do-not-contact list, and taken off it."`
 	Chain         []link            `json:"chain" doc:"The chain of the citizen's records in the ledger."`
 }
 
 type link struct {
 	Seq      int64      `json:"seq" doc:"Its place in the chain of the citizen's records, from 1."`
-	RecordID consent.ID `json:"recordId" doc:"The transaction or submission."`
+	RecordID consent.ID `json:"recordId" doc:"The transaction, submission or suppression."`
 	Hash     string     `json:"hash" doc:"SHA-256 over the record as it is stored and the hash before it, in hexadecimal."`
 }
 
@@ -96,14 +97,17 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 	}
 	out := evidence{
 		ApplicationID: h.ApplicationID, CitizenID: citizen, GeneratedAt: consent.Timestamp(consent.At(time.Now())),
-		Records: []consentRecord{}, Chain: make([]link, len(h.Entries)),
+		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}
 	for i, e := range h.Entries {
 		out.ExternalRef = consent.Text(e.ExternalRef)
 		out.Chain[i] = link{e.Seq, e.Evidence().ID, hex.EncodeToString(e.Hash)}
-		if e.Transaction != nil {
+		switch {
+		case e.Transaction != nil:
 			addEvents(events, e.Transaction, shownWith(h, e.Evidence()))
+		case e.Suppression != nil:
+			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(e.Suppression))
 		}
 	}
 	for option, list := range events {

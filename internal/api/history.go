@@ -105,19 +105,23 @@ type citizenHistory struct {
 	Page
 }
 
-// historyRecord is one record of a citizen's chain: a transaction or a submission.
+// historyRecord is one record of a citizen's chain: a transaction, a submission or a
+// suppression.
 type historyRecord struct {
 	Seq         int64            `json:"seq" doc:"Its place in the chain of the citizen's records, from 1."`
 	Hash        string           `json:"hash" doc:"SHA-256 over the record as it is stored and the hash before it, in hexadecimal."`
-	Kind        string           `json:"kind" enum:"transaction,submission" doc:"What was recorded."`
-	Transaction *pastTransaction `json:"transaction" doc:"The transaction; null for a submission."`
-	Submission  *submission      `json:"submission" doc:"The submission; null for a transaction."`
+	Kind        string           `json:"kind" enum:"transaction,submission,suppression" doc:"What was recorded."`
+	Transaction *pastTransaction `json:"transaction" doc:"The transaction; null for anything else."`
+	Submission  *submission      `json:"submission" doc:"The submission; null for anything else."`
+	Suppression *pastSuppression `json:"suppression" doc:"The change of the do-not-contact list; null for anything else."`
 	Shown       documents        `json:"shown" doc:"What was shown when it was obtained."`
 }
 
-// TransformSchema says that a record is one or the other.
+// TransformSchema says that a record is one of them.
 func (historyRecord) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s.Properties["transaction"], s.Properties["submission"] = orNull(s.Properties["transaction"]), orNull(s.Properties["submission"])
+	for _, name := range []string{"transaction", "submission", "suppression"} {
+		s.Properties[name] = orNull(s.Properties[name])
+	}
 	return s
 }
 
@@ -213,7 +217,8 @@ func (s *server) historyOf(ctx context.Context, actor core.Actor, citizen consen
 
 func historyRecordOf(h core.History, e store.Entry) historyRecord {
 	r := historyRecord{Seq: e.Seq, Hash: hex.EncodeToString(e.Hash), Kind: "submission"}
-	if e.Transaction != nil {
+	switch {
+	case e.Transaction != nil:
 		r.Kind, r.Transaction = "transaction", &pastTransaction{e.Transaction.ID, idOrNull{e.Transaction.Reverts}, provenanceOf(e), make([]pastChange, len(e.Transaction.Changes))}
 		for i, c := range e.Transaction.Changes {
 			covers := make([]cover, len(c.Covers))
@@ -222,7 +227,9 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 			}
 			r.Transaction.Changes[i] = pastChange{changeOf(c), c.Upheld, covers}
 		}
-	} else {
+	case e.Suppression != nil:
+		r.Kind, r.Suppression = "suppression", pastSuppressionOf(e.Suppression)
+	default:
 		v := submissionOf(e)
 		r.Submission = &v
 	}

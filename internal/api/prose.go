@@ -38,6 +38,7 @@ const (
 	tagForms         = "Consent state"
 	tagHistory       = "History"
 	tagCitizenTokens = "Citizen tokens"
+	tagSuppressions  = "Do-not-contact list"
 	tagSubscriptions = "Subscriptions"
 	tagConfiguration = "Configuration"
 	tagJobs          = "Jobs"
@@ -52,6 +53,7 @@ var tags = []*huma.Tag{
 	{Name: tagForms, Description: "A template merged with the state of a citizen, for pages and widgets: read it, show it, and send back what was answered."},
 	{Name: tagHistory, Description: "What was recorded, what changed, and why the state is what it is."},
 	{Name: tagCitizenTokens, Description: "What lets one citizen see and change their own data, for links in mails and pages."},
+	{Name: tagSuppressions, Description: "Addresses that must not be contacted by a channel, whatever was permitted. The list outlives the erasure of citizens."},
 	{Name: tagSubscriptions, Description: "Webhooks: where every change of a citizen's state is sent."},
 	{Name: tagConfiguration, Description: "The set-up of an application: who processes what why and through which medium, and the words that citizens are shown. Everything keeps all its revisions; nothing is ever deleted."},
 	{Name: tagJobs, Description: "Long work: what waits, what runs and how far it is, and what came of it. A job survives every restart and goes on where it was."},
@@ -70,6 +72,7 @@ var scopeProse = map[consent.Scope]string{
 	consent.ConfigurationWrite: "Change the set-up of an application",
 	consent.JobsRead:           "Read jobs and their files",
 	consent.JobsWrite:          "Start and cancel jobs",
+	consent.SuppressionsManage: "Read and change the do-not-contact list",
 }
 
 var headerProse = map[string]string{
@@ -246,7 +249,7 @@ var operations = withKinds(map[string]prose{
 	},
 	"getHistory": {
 		own: true, tag: tagHistory, summary: "Read the history of a citizen",
-		description: "Every transaction and submission of a citizen in the order in which they were recorded, with what was shown and the hash that chains each record to the one before it.",
+		description: "Every transaction and submission of a citizen, and every change of the do-not-contact list that concerns them, in the order in which they were recorded, with what was shown and the hash that chains each record to the one before it.",
 		errors:      []int{http.StatusNotFound},
 	},
 	"createCitizenToken": {
@@ -272,6 +275,32 @@ var operations = withKinds(map[string]prose{
 	"revokeCitizenTokens": {
 		tag: tagCitizenTokens, summary: "Revoke all tokens of a citizen",
 		description: "From the answer on no token of the citizen opens anything, however it was made. Those made afterwards do.",
+		errors:      []int{http.StatusNotFound},
+	},
+	"createSuppression": {
+		tag: tagSuppressions, summary: "Put an address on the list",
+		description: "From the answer on, what is permitted by consent or claimed on legitimate interest on these channels reads as `DENIED` or `OBJECTION_UPHELD` for every citizen of the application who has the address, " +
+			"and for whoever gets it later; subscribers are told. Further answers are recorded and have no effect until the entry is lifted. There is one entry for each channel; one that is in force stays as it is.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "emailAddress": "grace@example.com", "channels": ["email"], "reason": "asked by telephone", "source": "support"}`,
+		answer:  `{"suppressions": [` + exampleSuppression + `]}`,
+	},
+	"listSuppressions": {
+		tag: tagSuppressions, summary: "List the entries",
+		description: "The newest first, those that were lifted among them. Addresses are masked.",
+		errors:      []int{http.StatusNotFound},
+		answer:      `{"suppressions": [` + exampleSuppression + `], "total": 1, "nextCursor": null}`,
+	},
+	"searchSuppressions": {
+		tag: tagSuppressions, summary: "Find the entries of an address",
+		description: "The newest first, at most 100. The address is sent in the body, since addresses must not stand in URLs, which end in logs.",
+		errors:      []int{http.StatusNotFound},
+		request:     `{"applicationId": "northwind", "emailAddress": "grace@example.com"}`,
+		answer:      `{"suppressions": [` + exampleSuppression + `]}`,
+	},
+	"liftSuppression": {
+		tag: tagSuppressions, summary: "Lift an entry",
+		description: "The entry is kept, with who lifted it and when. What citizens have answered is effective again, unless another entry stands against it; subscribers are told.",
 		errors:      []int{http.StatusNotFound},
 	},
 	"getEvidence": {
@@ -550,6 +579,8 @@ func withKinds(all map[string]prose) map[string]prose {
 }
 
 const (
+	exampleSuppression = `{"id": "01995c44-1a2b-7c3d-8e4f-5a6b7c8d9e0f", "kind": "email", "address": "g•••e@example.com", "channel": "email", "reason": "asked by telephone", "source": "support",
+		"createdAt": "2026-11-22T09:30:00.000Z", "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "liftedAt": null, "liftedBy": null, "liftReason": null}`
 	exampleCitizen = `{"citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "applicationDetails": [{"applicationId": "northwind", "externalRef": "CUST-1",
 		"givenName": "Ada", "additionalName": null, "familyName": "Byron", "organisationName": null, "email": null, "telephone": null,
 		"address": {"streetAddress": null, "streetAddress2": null, "streetAddress3": null, "addressLocality": "London", "addressRegion": null, "addressCountry": "GB", "postalCode": null, "postOfficeBoxNumber": null}}]}`

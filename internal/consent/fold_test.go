@@ -94,7 +94,7 @@ func (f *fact) record(t rapid.TB, last Instant) record {
 		s.Stamp(f.now, last)
 		return record{submission: &s}
 	case f.medium != "":
-		s := Suppression{e, f.medium, f.lifted}
+		s := Suppression{e, f.medium, e.ID, f.lifted}
 		s.Stamp(f.now, last)
 		return record{suppression: &s}
 	}
@@ -968,7 +968,7 @@ func TestProjectionDoesNotGrowWithTheHistory(t *testing.T) {
 		}
 		p.Add(Transaction{Evidence: Evidence{RecordedAt: now, ObtainedAt: now}, Changes: []Change{c}})
 		p.Answer(Submission{Evidence{RecordedAt: now, ObtainedAt: now}, Answer{Preference: "p"}})
-		p.Suppress(Suppression{Evidence{RecordedAt: now, ObtainedAt: now}, "email", i%2 == 0})
+		p.Suppress(Suppression{Evidence{RecordedAt: now, ObtainedAt: now}, "email", ID{}, i%2 == 0})
 		p.Prune(now)
 		if len(p.candidates) > 4 || len(p.answers) != 1 || len(p.suppressions) != 1 {
 			t.Fatalf("%d candidates, %d answers, %d suppressions after %d records", len(p.candidates), len(p.answers), len(p.suppressions), i+1)

@@ -198,7 +198,8 @@ func (m *merger) describe(out *FormOption, o *Option) {
 		out.Channel.Name = cmp.Or(m.say(c.Label), c.Name)
 	}
 	out.DirectMarketing = m.marketing(o)
-	out.Suppressed = (out.Justification == Consent || out.Justification == LegitimateInterest) && m.q.State.Suppressed(o.Channel)
+	_, listed := m.q.State.Suppressed()[o.Channel]
+	out.Suppressed = listed && (out.Justification == Consent || out.Justification == LegitimateInterest)
 }
 
 // describeGroup says what holds of every option of a group, and gives their channels.

@@ -122,10 +122,18 @@ func (p *Projection) suppression(medium string) *Suppression {
 	return nil
 }
 
-// Suppressed reports whether the address of a Channel is on the do-not-contact list.
-func (p *Projection) Suppressed(medium string) bool {
-	s := p.suppression(medium)
-	return s != nil && !s.Lifted
+// Suppressed gives the Channels on which the citizen must not be contacted, each with the
+// entry of the do-not-contact list that says so.
+func (p *Projection) Suppressed() map[string]ID {
+	entries := map[string]ID{}
+	for i := range p.suppressions {
+		if s := &p.suppressions[i]; s.Lifted {
+			delete(entries, s.Medium)
+		} else {
+			entries[s.Medium] = s.Entry
+		}
+	}
+	return entries
 }
 
 // Prune drops what can never again decide anything at now or later, whatever may
@@ -308,6 +316,7 @@ type storedAnswer struct {
 
 type storedSuppression struct {
 	Medium   string `json:"m"`
+	Entry    ID     `json:"n,omitzero"`
 	Lifted   bool   `json:"l,omitzero"`
 	Evidence int    `json:"e"`
 }
@@ -337,7 +346,7 @@ func (p *Projection) MarshalJSONTo(e *jsontext.Encoder) error {
 	}
 	for i := range p.suppressions {
 		s := &p.suppressions[i]
-		out.Suppressions = append(out.Suppressions, storedSuppression{s.Medium, s.Lifted, out.keep(&s.Evidence)})
+		out.Suppressions = append(out.Suppressions, storedSuppression{s.Medium, s.Entry, s.Lifted, out.keep(&s.Evidence)})
 	}
 	return json.MarshalEncode(e, &out)
 }
@@ -363,7 +372,7 @@ func (p *Projection) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 		p.answers = append(p.answers, Submission{*in.Evidence[a.Evidence], a.Answer})
 	}
 	for _, s := range in.Suppressions {
-		p.suppressions = append(p.suppressions, Suppression{*in.Evidence[s.Evidence], s.Medium, s.Lifted})
+		p.suppressions = append(p.suppressions, Suppression{*in.Evidence[s.Evidence], s.Medium, s.Entry, s.Lifted})
 	}
 	return nil
 }

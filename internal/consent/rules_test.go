@@ -309,7 +309,7 @@ func (b *book) enter(t *testing.T, i int, r caseRecord) {
 		}
 	case r.Suppress+r.Lift != "":
 		e.Stamp(Instant(r.Recorded), b.last)
-		s := &Suppression{e, r.Suppress + r.Lift, r.Lift != ""}
+		s := &Suppression{e, r.Suppress + r.Lift, ID{}, r.Lift != ""}
 		if !slices.ContainsFunc(b.catalogue.Channels, func(c Channel) bool { return c.ID == s.Medium }) {
 			t.Fatalf("record %d: there is no channel %q", i+1, s.Medium)
 		}

@@ -18,11 +18,13 @@ const (
 	ConfigurationWrite Scope = "configuration:write"
 	JobsRead           Scope = "jobs:read"
 	JobsWrite          Scope = "jobs:write"
+	SuppressionsManage Scope = "suppressions:manage"
 )
 
 // Scopes lists every scope. A credential that names none at creation has all.
 var Scopes = []Scope{
 	CitizensRead, CitizensWrite, ConsentRead, ConsentWrite, WebhooksManage, TokensCreate, TokensRevoke, ConfigurationRead, ConfigurationWrite, JobsRead, JobsWrite,
+	SuppressionsManage,
 }
 
 // Known reports whether there is such a scope.

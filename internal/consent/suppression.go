@@ -1,11 +1,12 @@
 package consent
 
 // Suppression is the record that the address of a citizen was put on the
-// do-not-contact list of a Channel, or taken off it again (rule 9). Its evidence is
-// that of the list's own entry.
+// do-not-contact list of a Channel, or taken off it again (rule 9): by whoever changed
+// the list, or by the platform where the citizen has another address now.
 type Suppression struct {
 	Evidence
 	Medium string `json:"medium"` // the Channel of the catalogue
+	Entry  ID     `json:"entry"`  // of the list
 	Lifted bool   `json:"lifted,omitzero"`
 }
 

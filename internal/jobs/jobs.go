@@ -33,7 +33,7 @@ func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
 		case <-ctx.Done():
 			return
 		case <-passage.C:
-			err = errors.Join(passTime(ctx, st), st.MoveAddresses(ctx))
+			err = errors.Join(passTime(ctx, st), st.MoveAddresses(ctx), st.SpreadSuppressions(ctx))
 		case <-forget.C:
 			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx), st.ForgetTokenIssues(ctx), st.ForgetAttempts(ctx))
 		}

@@ -72,8 +72,10 @@ func (t *tx) keepProfile(ctx context.Context, c *citizenRow, held map[consent.Co
 	return t.setContacts(ctx, c, held, p.Details)
 }
 
-// setContacts puts the addresses among the details in the place of those that are held.
+// setContacts puts the addresses among the details in the place of those that are held,
+// and takes in what the do-not-contact list says of them.
 func (t *tx) setContacts(ctx context.Context, c *citizenRow, held map[consent.ContactKind]heldContact, d consent.Details) error {
+	another := false
 	for _, v := range d.Contacts() {
 		blind := t.store.blind(c.application, v)
 		old, kept := held[v.Kind]
@@ -91,8 +93,12 @@ func (t *tx) setContacts(ctx context.Context, c *citizenRow, held map[consent.Co
 		if err != nil {
 			return err
 		}
+		another = another || !bytes.Equal(blind, old.blind)
 	}
-	return nil
+	if !another {
+		return nil
+	}
+	return t.heed(ctx, c)
 }
 
 // setEmail gives the citizen of a write another e-mail address, or none.

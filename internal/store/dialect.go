@@ -47,6 +47,11 @@ type dialect interface {
 	// the order of their numbers, and what must be delivered of them.
 	flush(ctx context.Context, tx *tx, rows []*citizenRow) error
 
+	// holdList keeps the do-not-contact list of an application as it is until the
+	// transaction ends, for one who reads it; alone is for one who changes it, and who
+	// waits for all readers to end.
+	holdList(ctx context.Context, tx *tx, application int64, alone bool) error
+
 	// alone reports whether one process owns the data, so that it may deliver for
 	// every shard without waiting for anybody's lease to expire.
 	alone() bool

@@ -8,6 +8,25 @@ import (
 	"github.com/opencpm/opencpm/internal/consent"
 )
 
+// LiftByOwner lifts what the list says of the e-mail address of a citizen, as a double
+// opt-in does in its own write.
+func (s *Store) LiftByOwner(ctx context.Context, application int64, key consent.CitizenKey, channels ...string) error {
+	return s.do(ctx, &write{citizens: []*citizenWrite{{application: application, key: key, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+		return t.liftSuppressions(ctx, c, consent.EmailContact, channels, consent.Recorder{ID: "owner", Name: "Owner"}, "confirmed")
+	}}}})
+}
+
+// ListOnly puts an e-mail address on the list without telling anybody, as a process does
+// that is killed after the commit.
+func (s *Store) ListOnly(ctx context.Context, application int64, e consent.Email, channel string) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		if err := t.holdList(ctx, application, true); err != nil {
+			return err
+		}
+		return t.list(ctx, application, s.blind(application, e.Contact()), channel, NewSuppression{Contact: e.Contact()})
+	})
+}
+
 // PutBackAddress leaves the e-mail address of a citizen where earlier releases did: among
 // the details.
 func (s *Store) PutBackAddress(ctx context.Context, application int64, key consent.CitizenKey, text string) error {

@@ -18,6 +18,7 @@ import (
 const (
 	recordTransaction = "transaction"
 	recordSubmission  = "submission"
+	recordSuppression = "suppression"
 )
 
 // record is one row of the ledger.
@@ -85,6 +86,11 @@ func (c *citizenRow) appendSubmission(v consent.Submission) error {
 	return c.append(recordSubmission, e, v)
 }
 
+// appendSuppression adds a stamped suppression to the ledger.
+func (c *citizenRow) appendSuppression(v consent.Suppression) error {
+	return c.append(recordSuppression, v.Evidence, v)
+}
+
 // ledger reads all records of the citizen, oldest first, those included that are to be
 // appended.
 func (c *citizenRow) ledger(ctx context.Context, q querier) ([]record, error) {
@@ -102,8 +108,8 @@ func scanRecord(r *sql.Rows) (record, error) {
 	return v, err
 }
 
-// Entry is one record of the ledger, opened: a transaction or a submission. After an
-// erasure what it says about people is empty.
+// Entry is one record of the ledger, opened: a transaction, a submission or a suppression.
+// After an erasure what it says about people is empty.
 type Entry struct {
 	CitizenID   consent.ID
 	ExternalRef string
@@ -111,14 +117,18 @@ type Entry struct {
 	Hash        []byte // over the record and the hash before it
 	Transaction *consent.Transaction
 	Submission  *consent.Submission
+	Suppression *consent.Suppression
 }
 
 // Evidence gives the evidence of the record.
 func (e *Entry) Evidence() *consent.Evidence {
-	if e.Transaction != nil {
+	switch {
+	case e.Transaction != nil:
 		return &e.Transaction.Evidence
+	case e.Submission != nil:
+		return &e.Submission.Evidence
 	}
-	return &e.Submission.Evidence
+	return &e.Suppression.Evidence
 }
 
 // entry opens the record with the key of its citizen, where that is left.
@@ -132,6 +142,9 @@ func (r *record) entry(c *citizenRow) (Entry, error) {
 	case recordSubmission:
 		e.Submission = &consent.Submission{}
 		into = e.Submission
+	case recordSuppression:
+		e.Suppression = &consent.Suppression{}
+		into = e.Suppression
 	default:
 		return e, fmt.Errorf("record %s is of the unknown kind %q", r.id, r.kind)
 	}
@@ -164,8 +177,10 @@ func (c *citizenRow) fold(records []record, knownAt consent.Instant) (*consent.P
 			return nil, err
 		case e.Transaction != nil:
 			p.Add(*e.Transaction)
-		default:
+		case e.Submission != nil:
 			p.Answer(*e.Submission)
+		default:
+			p.Suppress(*e.Suppression)
 		}
 	}
 	return p, nil

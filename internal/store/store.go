@@ -61,6 +61,7 @@ type Store struct {
 	write     *sql.DB // the writers' connections
 	keys      *seal.Keyring
 	index     *seal.Key       // blind indexes
+	listed    *seal.Key       // the do-not-contact list
 	tokenKeys map[byte][]byte // by id; they sign citizen tokens
 	log       *slog.Logger
 	committed func(int, time.Duration)
@@ -130,8 +131,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	return s, nil
 }
 
-// prepare migrates the schema and opens the index key, which the first start
-// makes.
+// prepare migrates the schema and opens the keys, which the first start makes.
 func (s *Store) prepare(ctx context.Context) error {
 	dir, err := fs.Sub(migrations, "migrations/"+s.dialect.name())
 	if err != nil {
@@ -152,19 +152,30 @@ func (s *Store) prepare(ctx context.Context) error {
 	if err := s.dialect.afterMigration(ctx, s.write); err != nil {
 		return s.classify(err)
 	}
-	fresh := s.keys.Wrap("index key", seal.NewKey())
-	if _, err := s.write.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ('index key', $1) ON CONFLICT DO NOTHING`, fresh); err != nil {
-		return s.classify(err)
+	if s.index, err = s.openKey(ctx, "index key"); err != nil {
+		return err
 	}
-	var wrapped []byte
-	if err := s.write.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = 'index key'`).Scan(&wrapped); err != nil {
-		return s.classify(err)
-	}
-	s.index, err = s.keys.Unwrap("index key", wrapped)
-	if err != nil {
-		return errors.New("the sealing keys do not fit this data: give the key file with which it was made")
+	if s.listed, err = s.openKey(ctx, "suppression key"); err != nil {
+		return err
 	}
 	return s.openTokenKeys(ctx)
+}
+
+// openKey opens one of the store's own data keys.
+func (s *Store) openKey(ctx context.Context, name string) (*seal.Key, error) {
+	fresh := s.keys.Wrap(name, seal.NewKey())
+	if _, err := s.write.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, fresh); err != nil {
+		return nil, s.classify(err)
+	}
+	var wrapped []byte
+	if err := s.write.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = $1`, name).Scan(&wrapped); err != nil {
+		return nil, s.classify(err)
+	}
+	key, err := s.keys.Unwrap(name, wrapped)
+	if err != nil {
+		return nil, errors.New("the sealing keys do not fit this data: give the key file with which it was made")
+	}
+	return key, nil
 }
 
 // Close lets the writes that were taken finish, stops the writers and closes the

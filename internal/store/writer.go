@@ -55,6 +55,7 @@ type tx struct {
 	now   consent.Instant
 	rings bell                   // doorbells to ring once the group is committed
 	told  map[int64][]subscriber // by application: whom this transaction has to tell
+	lists map[int64]bool         // the do-not-contact lists it holds, by application; true: alone
 	fault bool                   // a statement failed: the connection may be broken
 }
 
@@ -235,7 +236,7 @@ func (s *Store) commit(ctx context.Context, t *tx, group []*write) (errs []error
 			_, _ = t.ExecContext(ctx, "ROLLBACK")
 		}
 	}()
-	t.now, t.rings, t.told = now(), 0, nil
+	t.now, t.rings, t.told, t.lists = now(), 0, nil, map[int64]bool{}
 	errs = make([]error, len(group))
 	var citizens []*citizenWrite
 	for _, w := range group {

@@ -64,6 +64,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 	}
 	w.record(t, ref, change("newsletter-email", "consent", "DENIED"))
 	w.api.do(t, "PUT", "/v1/citizens/"+examples["citizens"]+"/email", object{"emailAddress": "auth@example.com"}).want(t, 204)
+	listed := object{"applicationId": w.id, "emailAddress": "listed@example.com", "channels": []string{"sms"}}
+	examples["suppressions"] = w.api.do(t, "POST", "/v1/suppressions", listed).want(t, 200).list(t, "suppressions")[0]["id"].(string)
 	hooked := "/v1/subscriptions/" + examples["subscriptions"]
 	eventually(t, harness.Patience, "an attempt is logged", func() bool {
 		list := w.api.do(t, "GET", hooked+"/deliveries", nil).want(t, 200).list(t, "deliveries")
@@ -85,8 +87,10 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/citizens/bulk": object{"applicationId": w.id, "citizens": []object{{"externalRef": ref + "-bulk"}}},
 		"PATCH /v1/citizens/{}":  object{"applicationId": w.id, "givenName": "X"},
 
-		"PUT /v1/citizens/{}/email": object{"emailAddress": "auth@example.com"},
-		"POST /v1/citizens/search":  object{"applicationId": w.id, "emailAddress": "auth@example.com"},
+		"PUT /v1/citizens/{}/email":    object{"emailAddress": "auth@example.com"},
+		"POST /v1/suppressions":        object{"applicationId": w.id, "telephone": "+44 20 7946 0018", "channels": []string{"sms"}},
+		"POST /v1/suppressions/search": object{"applicationId": w.id, "telephone": "+44 20 7946 0018"},
+		"POST /v1/citizens/search":     object{"applicationId": w.id, "emailAddress": "auth@example.com"},
 
 		"POST /v1/permissions/transactions":              granted,
 		"POST /v1/permissions/transactions/{}/reversion": object{},
