@@ -138,6 +138,11 @@ func TestAddressesOfEarlierReleases(t *testing.T) {
 		if err := st.EraseCitizen(ctx, app, ref("D"), "test"); err != nil {
 			t.Fatal(err)
 		}
+		suppress(t, st, app, email(t, "ada@example.com").Contact(), "email")
+		suppress(t, st, app, email(t, "bob@example.com").Contact(), "email")
+		if err := st.LiftByOwner(ctx, app, ref("B"), "email"); err != nil {
+			t.Fatal(err)
+		}
 		if err := st.MoveAddresses(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -150,6 +155,11 @@ func TestAddressesOfEarlierReleases(t *testing.T) {
 		}
 		if got := found(t, st, app, "bob@example.com"); !slices.Equal(got, []string{"B"}) {
 			t.Errorf("found %v", got)
+		}
+		for r, want := range map[string]int{"A": 1, "B": 0, "C": 0, "E": 0} {
+			if s, err := st.State(ctx, app, ref(r)); err != nil || len(s.Projection.Suppressed()) != want {
+				t.Errorf("%s is suppressed by %v, %v", r, s.Projection.Suppressed(), err)
+			}
 		}
 		var left int
 		if err := d.sql(t).QueryRow(`SELECT count(*) FROM citizen_address_backlog`).Scan(&left); err != nil || left != 0 {

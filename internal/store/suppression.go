@@ -256,13 +256,21 @@ func (s *Store) LiftSuppression(ctx context.Context, applications []int64, id co
 // address of a kind on some Channels: its owner wants to be contacted again. Others who
 // have the address learn it in the background.
 func (t *tx) liftSuppressions(ctx context.Context, c *citizenRow, kind consent.ContactKind, channels []string, by consent.Recorder, why string) error {
-	at := addressOf{application: c.application, kind: kind}
-	err := t.row(ctx, `SELECT blind FROM citizen_address WHERE citizen = $1 AND kind = $2 AND blind IS NOT NULL`, c.id, string(kind)).Scan(&at.blind)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
+	p, held, err := t.store.wholeProfile(ctx, t, c)
 	if err != nil {
 		return err
+	}
+	if err := t.setContacts(ctx, c, held, p.Details); err != nil { // where an earlier release had left them elsewhere
+		return err
+	}
+	at := addressOf{application: c.application, kind: kind}
+	for _, v := range p.Details.Contacts() {
+		if v.Kind == kind {
+			at.blind = t.store.blind(c.application, v)
+		}
+	}
+	if at.blind == nil {
+		return nil
 	}
 	n, err := t.lift(ctx, at, by, why, func(e Suppressed) bool { return slices.Contains(channels, e.Channel) })
 	if err != nil || n == 0 {
