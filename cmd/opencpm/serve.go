@@ -77,20 +77,20 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 	if err != nil {
 		return nil, err
 	}
+	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
+		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", c.Listen, errors.Unwrap(err)), s.store.Close())
+	}
+	s.baseURL = cmp.Or(c.BaseURL, "http://"+s.listener.Addr().String())
 	policy := safehttp.Policy{AllowNets: c.AllowNets}
 	// Each subscription has its own bound; one for the host would let those that hang hold back their neighbours there.
 	s.outbound = safehttp.NewClient(policy, safehttp.Options{MaxConnsPerHost: 1 << 12, MaxIdlePerHost: 256})
 	s.engine = deliver.New(s.store, s.deliverOptions())
 	s.core = core.New(s.store, core.Options{
-		Outbound: policy, Log: log, Recorded: x.recorded, Submitted: x.submitted, Try: s.engine.Try,
+		Outbound: policy, BaseURL: s.baseURL, Log: log, Recorded: x.recorded, Submitted: x.submitted, Try: s.engine.Try,
 		Counted:   func(n int) { s.metrics.Changes.Add(float64(n)) },
 		Cancelled: func(kind consent.JobKind) { s.jobEnded(kind, consent.JobCancelled) },
 	})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)
-	if s.listener, err = new(net.ListenConfig).Listen(ctx, "tcp", c.Listen); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot listen on %s: %w", c.Listen, errors.Unwrap(err)), s.store.Close())
-	}
-	s.baseURL = cmp.Or(c.BaseURL, "http://"+s.listener.Addr().String())
 	s.http = &http.Server{
 		Handler:           s.handler(x.pages),
 		ReadHeaderTimeout: 10 * time.Second,
@@ -142,9 +142,10 @@ func (s *server) run(ctx context.Context) error {
 	if s.config.Has(config.RoleJobs) {
 		parts.Go(func() { jobs.Run(work, s.store, s.log) })
 		runner := jobs.NewRunner(s.store, jobs.Options{
-			Kinds: []jobs.Kind{jobs.LedgerCheck, jobs.Resync, jobs.Redeliver, jobs.Discard}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
+			Kinds: []jobs.Kind{jobs.LedgerCheck, jobs.Resync, jobs.Redeliver, jobs.Discard, jobs.Tokens(s.core)}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
 		})
 		parts.Go(func() { runner.Run(work) })
+		parts.Go(func() { jobs.Regenerate(work, s.core, s.log) })
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()

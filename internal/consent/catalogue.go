@@ -308,3 +308,10 @@ func after(from Instant, d *duration.Duration) Instant {
 	rest := duration.Duration{Hours: d.Hours, Minutes: d.Minutes, Seconds: d.Seconds}
 	return min(At(t.Add(rest.ToTimeDuration())), maxInstant)
 }
+
+// before gives the instant at which a period began that ends at another.
+func before(until Instant, d *duration.Duration) Instant {
+	back := *d
+	back.Years, back.Months, back.Weeks, back.Days, back.Hours, back.Minutes, back.Seconds = -d.Years, -d.Months, -d.Weeks, -d.Days, -d.Hours, -d.Minutes, -d.Seconds
+	return after(until, &back)
+}

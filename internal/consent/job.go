@@ -14,8 +14,11 @@ const (
 	DiscardJob   JobKind = "discard"   // ends what waits
 )
 
+// TokensJob makes tokens of many citizens.
+const TokensJob JobKind = "citizen-tokens"
+
 // JobKinds lists every kind of long work.
-var JobKinds = []JobKind{LedgerCheck, ResyncJob, RedeliverJob, DiscardJob}
+var JobKinds = []JobKind{LedgerCheck, ResyncJob, RedeliverJob, DiscardJob, TokensJob}
 
 // JobState says how far a job is.
 type JobState string

@@ -8,6 +8,9 @@ const (
 	maxTokenMonths  = 3
 	tokenClockSkew  = time.Minute // how far the clock of who asks for one may differ
 	tokenExpiryUnit = 1000        // it is published in milliseconds
+
+	leastRegeneration = Instant(24 * time.Hour / time.Microsecond)
+	mostTokenLife     = 92 * leastRegeneration // as long as three months can be
 )
 
 // TokenExpiry gives when a citizen token that is made now expires: when it is asked to,
@@ -29,4 +32,25 @@ func (o SubscriptionOptions) TokenExpiry(sent Instant) Instant {
 		return sent // Check has refused it
 	}
 	return after(sent, period) / tokenExpiryUnit * tokenExpiryUnit
+}
+
+// Expiry gives when tokens expire that are made at an instant, on schedule: within three
+// months, as all do.
+func (r TokenRegeneration) Expiry(at Instant) Instant {
+	most := At(at.Time().AddDate(0, maxTokenMonths, 0))
+	period, err := parsePeriod(r.ValidFor)
+	if err != nil {
+		return most // Check has refused it
+	}
+	return min(after(at, period), most) / tokenExpiryUnit * tokenExpiryUnit
+}
+
+// DueBefore gives the instant before which tokens were last made where new ones are due
+// at another.
+func (r TokenRegeneration) DueBefore(at Instant) Instant {
+	period, err := parsePeriod(r.Every)
+	if err != nil {
+		return 0 // Check has refused it
+	}
+	return before(at, period)
 }

@@ -78,6 +78,10 @@ type Attribution struct {
 	Source                 string `json:"source,omitzero"`
 	SourceSystem           string `json:"system,omitzero"`
 	SourceSystemReference  string `json:"systemRef,omitzero"`
+	// The browser with which a citizen answered on a page or by a link of ours: no client
+	// claims it.
+	VisitorAddress string `json:"address,omitzero"`
+	VisitorAgent   string `json:"agent,omitzero"`
 }
 
 // Evidence is everything about a record except its content: what was shown, when it

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,6 +56,7 @@ func (a Actor) recorder() consent.Recorder { return consent.Recorder{ID: a.ID, N
 // Options are what the use cases need besides the store.
 type Options struct {
 	Outbound safehttp.Policy // judges the addresses of webhooks
+	BaseURL  string          // where citizens reach our pages; empty: there are no links to them
 	Log      *slog.Logger    // nil means slog.Default
 	// Recorded, where set, is told of every transaction after its commit. It must
 	// not block.
@@ -87,6 +89,7 @@ type Service struct {
 	counted   func(int)
 	cancelled func(consent.JobKind)
 	tokens    *token.Keys
+	baseURL   string // without a slash at its end
 	try       func(context.Context, store.Registered) store.Trial
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
@@ -99,7 +102,7 @@ type Service struct {
 func New(st *store.Store, o Options) *Service {
 	s := &Service{
 		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
-		tokens: token.NewKeys(st.TokenKeys()), stopping: make(chan struct{}),
+		tokens: token.NewKeys(st.TokenKeys()), baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
 	}
 	if s.log == nil {
 		s.log = slog.Default()

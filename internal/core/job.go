@@ -101,9 +101,17 @@ func (s *Service) CancelJob(ctx context.Context, a Actor, id consent.ID) (store.
 // NotFound, one that has expired Gone.
 func (s *Service) JobFile(ctx context.Context, a Actor, id consent.ID, file consent.JobFile) (store.Job, error) {
 	job, err := s.Job(ctx, a, id)
+	if err == nil && job.Kind == consent.TokensJob { // whose files open what the tokens in them open
+		err = a.may(consent.TokensCreate)
+	}
+	return fileOf(job, file, err)
+}
+
+// fileOf gives a job that has a file, unless it could not be found.
+func fileOf(job store.Job, file consent.JobFile, err error) (store.Job, error) {
 	switch {
 	case err != nil:
-		return job, err
+		return store.Job{}, err
 	case job.Files[file] == 0:
 		return job, consent.Errorf(consent.NotFound, "The job has no such file, or not yet.")
 	case job.Expired():

@@ -538,6 +538,9 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 			if err := t.logErased(ctx, ended); err != nil {
 				return err
 			}
+			if err := t.blankTokens(ctx, c); err != nil {
+				return err
+			}
 			for _, q := range []struct {
 				text string
 				args []any

@@ -34,7 +34,7 @@ type Job struct {
 	CreatedAt     consent.Instant
 	StartedAt     consent.Instant // for the first time
 	FinishedAt    consent.Instant
-	ExpiresAt     consent.Instant // when its files go
+	ExpiresAt     consent.Instant // when its files go; 0 where that is not known yet
 	CreatedBy     string
 	Error         string // why it failed, a sentence
 	Cancelled     bool   // somebody asked for its end
@@ -93,7 +93,8 @@ type NewJob struct {
 	Application int64
 	Kind        consent.JobKind
 	Params      jsontext.Value
-	PerSecond   int64 // the most items a second; 0 for no limit
+	PerSecond   int64           // the most items a second; 0 for no limit
+	ExpiresAt   consent.Instant // when its files go even if it has not ended long enough ago; 0: not so
 }
 
 // CreateJob queues a job.
@@ -103,22 +104,27 @@ func (s *Store) CreateJob(ctx context.Context, n NewJob, actor string, once Once
 		if done, err := once.again(ctx, t, &j); done || err != nil {
 			return err
 		}
-		id := NewID()
-		if _, err := t.exec(ctx, `INSERT INTO job (public_id, application, kind, state, params, per_second, created_at, created_by)
-			VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7)`,
-			id[:], n.Application, string(n.Kind), s.keys.Seal(jobContext(id, "params"), n.Params), n.PerSecond, t.now, actor); err != nil {
+		if j, err = t.createJob(ctx, n, actor); err != nil {
 			return err
 		}
-		if j, err = scanJob(t.row(ctx, `SELECT `+jobColumns+` FROM `+jobTables+` WHERE j.public_id = $1`, id[:])); err != nil {
-			return err
-		}
-		if err := once.keep(ctx, t, j); err != nil {
-			return err
-		}
-		t.rings |= bellJobs
-		return t.audit(ctx, n.Application, actor, "job.create", fmt.Sprintf("%s %s", n.Kind, id))
+		return once.keep(ctx, t, j)
 	})
 	return outcome(&j, err)
+}
+
+func (t *tx) createJob(ctx context.Context, n NewJob, actor string) (Job, error) {
+	id := NewID()
+	if _, err := t.exec(ctx, `INSERT INTO job (public_id, application, kind, state, params, per_second, created_at, created_by, expires_at)
+		VALUES ($1, $2, $3, 'queued', $4, $5, $6, $7, $8)`,
+		id[:], n.Application, string(n.Kind), t.store.keys.Seal(jobContext(id, "params"), n.Params), n.PerSecond, t.now, actor, n.ExpiresAt); err != nil {
+		return Job{}, err
+	}
+	j, err := scanJob(t.row(ctx, `SELECT `+jobColumns+` FROM `+jobTables+` WHERE j.public_id = $1`, id[:]))
+	if err != nil {
+		return Job{}, err
+	}
+	t.rings |= bellJobs
+	return j, t.audit(ctx, n.Application, actor, "job.create", fmt.Sprintf("%s %s", n.Kind, id))
 }
 
 func jobContext(id consent.ID, what string) string { return fmt.Sprintf("job %s %s", id, what) }
@@ -214,11 +220,11 @@ func (s *Store) CancelJob(ctx context.Context, applications []int64, id consent.
 	return j, ended && err == nil, err
 }
 
-// endJob ends a job; its files expire from now on.
+// endJob ends a job; its files are kept for a while from now on, or until they expire.
 func (t *tx) endJob(ctx context.Context, number int64, state consent.JobState, why string) error {
 	t.rings |= bellJobs
-	_, err := t.exec(ctx, `UPDATE job SET state = $2, error = $3, finished_at = $4, expires_at = $5, rate = 0, holder = '', lease_until = 0, version = version + 1
-		WHERE id = $1`, number, string(state), why, t.now, t.now.Add(keepJobs))
+	_, err := t.exec(ctx, `UPDATE job SET state = $2, error = $3, finished_at = $4, expires_at = CASE WHEN expires_at > 0 AND expires_at < $5 THEN expires_at ELSE CAST($5 AS BIGINT) END,
+			rate = 0, holder = '', lease_until = 0, version = version + 1 WHERE id = $1`, number, string(state), why, t.now, t.now.Add(keepJobs))
 	return err
 }
 
@@ -502,10 +508,10 @@ func (s *Store) ForgetJobs(ctx context.Context) error {
 		var gone int64
 		err := s.update(ctx, func(ctx context.Context, t *tx) (err error) {
 			if gone, err = changed(ctx, t, `DELETE FROM job_file WHERE (job, name, place) IN (SELECT f.job, f.name, f.place FROM job j JOIN job_file f ON f.job = j.id
-				WHERE j.params IS NOT NULL AND j.expires_at > 0 AND j.expires_at <= $1 LIMIT $2)`, t.now, forgetPieces); err != nil || gone > 0 {
+				WHERE j.params IS NOT NULL AND j.finished_at > 0 AND j.expires_at > 0 AND j.expires_at <= $1 LIMIT $2)`, t.now, forgetPieces); err != nil || gone > 0 {
 				return err
 			}
-			_, err = t.exec(ctx, `UPDATE job SET params = NULL, cursor = NULL WHERE params IS NOT NULL AND expires_at > 0 AND expires_at <= $1`, t.now)
+			_, err = t.exec(ctx, `UPDATE job SET params = NULL, cursor = NULL WHERE params IS NOT NULL AND finished_at > 0 AND expires_at > 0 AND expires_at <= $1`, t.now)
 			return err
 		})
 		if err != nil || gone == 0 {

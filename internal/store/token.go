@@ -45,10 +45,12 @@ func (s *Store) TokenKeys() map[byte][]byte { return s.tokenKeys }
 // TokenIssueKind says for what citizen tokens were made.
 type TokenIssueKind string
 
-// The kinds of issue. Those of a subscription are carried by its messages.
+// The kinds of issue. Those of a subscription are carried by its messages, those of a
+// batch are in the file of a job.
 const (
 	SingleToken        TokenIssueKind = "single"
 	SubscriptionTokens TokenIssueKind = "subscription"
+	BatchTokens        TokenIssueKind = "batch"
 )
 
 // TokenIssue is one act of making citizen tokens, by which they can be revoked.
@@ -57,10 +59,12 @@ type TokenIssue struct {
 	Kind           TokenIssueKind
 	CitizenID      consent.ID // of a single one
 	SubscriptionID consent.ID // of a subscription's, unless it has been deleted
+	JobID          consent.ID // of a batch
+	Scheduled      bool       // a batch that the settings of the application asked for
 	Reference      string     // the client's own
 	CreatedBy      string
 	CreatedAt      consent.Instant
-	ExpiresAt      consent.Instant // of a single one
+	ExpiresAt      consent.Instant // of a single one and of a batch
 	RevokedAt      consent.Instant // zero: not revoked
 }
 
@@ -193,15 +197,18 @@ func (s *Store) TokenIssues(ctx context.Context, application, before int64, limi
 	}
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (TokenIssue, error) {
 		var v TokenIssue
-		var citizen, subscription []byte
+		var citizen, subscription, job []byte
 		var expires, revoked sql.NullInt64
-		err := r.Scan(&v.Number, &v.Kind, &citizen, &subscription, &v.Reference, &v.CreatedBy, &v.CreatedAt, &expires, &revoked)
+		var scheduled int64
+		err := r.Scan(&v.Number, &v.Kind, &citizen, &subscription, &job, &v.Reference, &v.CreatedBy, &v.CreatedAt, &expires, &revoked, &scheduled)
 		copy(v.CitizenID[:], citizen)
 		copy(v.SubscriptionID[:], subscription)
+		copy(v.JobID[:], job)
+		v.Scheduled = scheduled != 0
 		v.ExpiresAt, v.RevokedAt = consent.Instant(expires.Int64), consent.Instant(revoked.Int64)
 		return v, err
-	}, `SELECT i.number, i.kind, c.public_id, s.public_id, i.reference, i.created_by, i.created_at, i.expires_at, i.revoked_at
-		FROM token_issue i LEFT JOIN citizen c ON c.id = i.citizen LEFT JOIN subscription s ON s.id = i.subscription
+	}, `SELECT i.number, i.kind, c.public_id, s.public_id, j.public_id, i.reference, i.created_by, i.created_at, i.expires_at, i.revoked_at, i.scheduled
+		FROM token_issue i LEFT JOIN citizen c ON c.id = i.citizen LEFT JOIN subscription s ON s.id = i.subscription LEFT JOIN job j ON j.id = i.job
 		WHERE i.application = $1 AND ($2 = 0 OR i.number < $2) ORDER BY i.number DESC LIMIT $3 OFFSET $4`, application, before, limit, offset)
 	return list, total, s.classify(err)
 }
@@ -209,10 +216,18 @@ func (s *Store) TokenIssues(ctx context.Context, application, before int64, limi
 // keepTokenIssues is for how long an issue is listed after its token has expired.
 const keepTokenIssues = 90 * 24 * time.Hour
 
-// ForgetTokenIssues drops the issues whose tokens expired long ago.
+// ForgetTokenIssues drops the issues whose tokens expired long ago, and who was in files
+// that are gone.
 func (s *Store) ForgetTokenIssues(ctx context.Context) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, `DELETE FROM token_issue WHERE expires_at <= $1`, t.now.Add(-keepTokenIssues))
-		return err
+		if _, err := t.exec(ctx, `DELETE FROM token_issue WHERE expires_at <= $1`, t.now.Add(-keepTokenIssues)); err != nil {
+			return err
+		}
+		for _, table := range []string{"token_piece", "token_erased"} {
+			if _, err := t.exec(ctx, `DELETE FROM `+table+` WHERE job IN (SELECT j.id FROM job j WHERE j.params IS NULL)`); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
