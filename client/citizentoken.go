@@ -52,17 +52,19 @@ func (c *Client) RevokeTokenIssue(ctx context.Context, issue int64) error {
 	return c.do(ctx, call{method: http.MethodPost, path: "v1/access-tokens/issues/" + strconv.FormatInt(issue, 10) + "/revocation"})
 }
 
-// TokenIssue is one act of making citizen tokens: a single one, or those that the
-// messages of a subscription carry.
+// TokenIssue is one act of making citizen tokens: a single one, those of a job, or those
+// that the messages of a subscription carry.
 type TokenIssue struct {
 	Issue          int64     `json:"issue"`
-	Kind           string    `json:"kind"` // single or subscription
+	Kind           string    `json:"kind"` // single, batch or subscription
 	CitizenID      string    `json:"citizenId"`
 	SubscriptionID string    `json:"subscriptionId"`
+	JobID          string    `json:"jobId"`
+	Scheduled      bool      `json:"scheduled"`
 	BatchReference string    `json:"batchReference"`
 	CreatedAt      time.Time `json:"createdAt"`
 	CreatedBy      string    `json:"createdBy"`
-	ExpiryDate     time.Time `json:"expiryDate"` // of a single one
+	ExpiryDate     time.Time `json:"expiryDate"` // of a single one and of a batch
 	RevokedAt      time.Time `json:"revokedAt"`  // zero: not revoked
 }
 

@@ -150,6 +150,10 @@ func (s *server) routes() {
 	route(s, "GET    /v1/jobs/{id}/files/{name}", "getJobFile", consent.JobsRead, s.getJobFile)
 
 	route(s, "POST   /v1/access-tokens/tokens", "createCitizenToken", consent.TokensCreate, s.createToken)
+	route(s, "POST   /v1/access-tokens/unsubscribe", "createUnsubscribeLink", consent.TokensCreate, s.createUnsubscribeLink)
+	route(s, "POST   /v1/access-tokens/jobs", "createTokenJob", consent.TokensCreate, s.createTokenJob)
+	route(s, "GET    /v1/access-tokens/jobs/{id}", "getTokenJob", consent.TokensCreate, s.getTokenJob)
+	route(s, "GET    /v1/access-tokens/jobs/{id}/file", "getTokenJobFile", consent.TokensCreate, s.getTokenJobFile)
 	route(s, "GET    /v1/access-tokens/issues", "listTokenIssues", consent.TokensRevoke, s.listTokenIssues)
 	route(s, "POST   /v1/access-tokens/issues/{issue}/revocation", "revokeTokenIssue", consent.TokensRevoke, s.revokeTokenIssue)
 	route(s, "POST   /v1/citizens/{citizenId}/token-revocations", "revokeCitizenTokens", consent.TokensRevoke, s.revokeTokens)
@@ -158,6 +162,8 @@ func (s *server) routes() {
 	route(s, "GET    /v1/suppressions", "listSuppressions", consent.SuppressionsManage, s.listSuppressions)
 	route(s, "POST   /v1/suppressions/search", "searchSuppressions", consent.SuppressionsManage, s.searchSuppressions)
 	route(s, "DELETE /v1/suppressions/{id}", "liftSuppression", consent.SuppressionsManage, s.liftSuppression)
+	route(s, "POST   /u/{token}", "unsubscribe", public, s.oneClick)
+	s.documentOneClick()
 
 	route(s, "GET    /v1/permissions/configuration", "getPermissionConfiguration", consent.ConsentRead, s.getPermissionConfiguration)
 
@@ -267,11 +273,11 @@ func (s *server) unmatched(w http.ResponseWriter, r *http.Request) {
 		_, page = s.Pages.Handler(r)
 	}
 	switch {
+	case page != "": // which may answer to another method what the API answers to one
+		s.Pages.ServeHTTP(w, r)
 	case allowed != nil:
 		w.Header().Set("Allow", strings.Join(allowed, ", "))
 		write(w, r, refusal{http.StatusMethodNotAllowed, "This path does not answer the method; see the Allow header."})
-	case page != "":
-		s.Pages.ServeHTTP(w, r)
 	default:
 		write(w, r, errNothingHere)
 	}

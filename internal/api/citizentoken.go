@@ -45,6 +45,8 @@ type tokenIssue struct {
 	Kind           store.TokenIssueKind `json:"kind"`
 	CitizenID      idOrNull             `json:"citizenId"`
 	SubscriptionID idOrNull             `json:"subscriptionId"`
+	JobID          idOrNull             `json:"jobId"`
+	Scheduled      bool                 `json:"scheduled"`
 	BatchReference consent.Text         `json:"batchReference"`
 	CreatedAt      consent.Timestamp    `json:"createdAt"`
 	CreatedBy      string               `json:"createdBy"`
@@ -74,6 +76,8 @@ func (s *server) listTokenIssues(ctx context.Context, actor core.Actor, in *list
 			v.Number, v.Kind,
 			idOrNull{v.CitizenID},
 			idOrNull{v.SubscriptionID},
+			idOrNull{v.JobID},
+			v.Scheduled,
 			consent.Text(v.Reference),
 			consent.Timestamp(v.CreatedAt), v.CreatedBy, consent.Timestamp(v.ExpiresAt), consent.Timestamp(v.RevokedAt),
 		}

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"net/http"
@@ -59,8 +60,11 @@ func TestDocumentSaysEverything(t *testing.T) {
 					t.Errorf("%s: the parameter %s has no description", op.OperationID, p.Value.Name)
 				}
 			}
-			if op.RequestBody != nil && op.RequestBody.Value.Content.Get("application/json").Example == nil {
-				t.Errorf("%s: the body has no example", op.OperationID)
+			if op.RequestBody != nil {
+				body := op.RequestBody.Value.Content
+				if media := cmp.Or(body.Get("application/json"), body.Get("application/x-www-form-urlencoded")); media == nil || media.Example == nil {
+					t.Errorf("%s: the body has no example", op.OperationID)
+				}
 			}
 			if scope, ok := op.Extensions["x-required-scope"].(string); ok && doc.Components.SecuritySchemes["oauth2"].Value.Flows.ClientCredentials.Scopes[scope] == "" {
 				t.Errorf("%s: the scope %s has no description", op.OperationID, scope)

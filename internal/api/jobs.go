@@ -29,7 +29,7 @@ type job struct {
 	CreatedAt     consent.Timestamp `json:"createdAt"`
 	StartedAt     consent.Timestamp `json:"startedAt" doc:"When it was begun, for the first time; null while it waits."`
 	FinishedAt    consent.Timestamp `json:"finishedAt" doc:"When it ended; null until then."`
-	ExpiresAt     consent.Timestamp `json:"expiresAt" doc:"When its files go; null until it has ended."`
+	ExpiresAt     consent.Timestamp `json:"expiresAt" doc:"When its files go; null where that is not known before it has ended."`
 	CreatedBy     string            `json:"createdBy" doc:"The credential that started it."`
 	Error         consent.Text      `json:"error" doc:"Why it failed; null where it did not."`
 	Files         []jobFile         `json:"files" doc:"What it has written so far; empty once that has expired."`
@@ -164,9 +164,11 @@ func streaming(hc huma.Context) func(part []byte) error {
 func (s *server) getJobFile(ctx context.Context, actor core.Actor, in *getJobFileInput) (stream, error) {
 	name := consent.JobFile(in.Name)
 	j, err := s.Core.JobFile(ctx, actor, consent.ID(in.ID), name)
-	if err != nil {
-		return nil, err
-	}
+	return s.jobFile(j, name), err
+}
+
+// jobFile writes a file of a job.
+func (s *server) jobFile(j store.Job, name consent.JobFile) stream {
 	return func(hc huma.Context) {
 		mediaType, suffix := fileType(j.Kind, name)
 		hc.SetHeader("Content-Type", mediaType)
@@ -180,7 +182,7 @@ func (s *server) getJobFile(ctx context.Context, actor core.Actor, in *getJobFil
 			s.note(hc.Context(), err)
 			panic(http.ErrAbortHandler) // or the reader would take the part for the whole
 		}
-	}, nil
+	}
 }
 
 type watchJobsInput struct {

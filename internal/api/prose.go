@@ -260,11 +260,42 @@ var operations = withKinds(map[string]prose{
 		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "expiryDate": "2026-12-22T09:30:00Z", "batchReference": "spring-mailing"}`,
 		answer:  `{"token": "ocpm_citizen_…", "expiryDate": "2026-12-22T09:30:00.000Z", "issue": 17}`,
 	},
+	"createUnsubscribeLink": {
+		tag: tagCitizenTokens, summary: "Make a link to unsubscribe",
+		description: "With it the citizen leaves one option, or one group, without signing in, and nothing else: for the `List-Unsubscribe` header of mails about that (RFC 8058) and for their footers. It is good for ever, " +
+			"whatever is revoked, and the same each time it is asked for. What stands on consent is denied, what stands on a legitimate interest is objected to; an option on which neither is accepted cannot be left.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "optionId": "newsletter-email"}`,
+		answer:  `{"token": "ocpm_citizen_…", "url": "https://consent.example.com/u/ocpm_citizen_…"}`,
+	},
+	"unsubscribe": {
+		tag: tagCitizenTokens, summary: "Unsubscribe with one click", streams: []string{"text/plain"},
+		description: "What a mail program sends to the URL of the `List-Unsubscribe` header when its reader presses unsubscribe (RFC 8058): the form `List-Unsubscribe=One-Click`. " +
+			"The answer is the same whether the link is known or not. A second call changes nothing.",
+	},
+	"createTokenJob": {
+		once: true, tag: tagCitizenTokens, summary: "Make tokens of many citizens", status: http.StatusCreated,
+		description: "Begins a job that makes a token of every citizen, or of up to 1000 who are named by `citizenIds` and `externalRefs`, and writes them into a CSV file for a mail tool, with the columns " +
+			"`citizenId`, `externalRef`, `token`, `token_url`, `expiryDate`, and `unsubscribe_url_` and its id for each option or group in `unsubscribe`. `token_url` is the citizen's page: by the setting `manageUrl`, else the first preference centre that shows and changes. " +
+			"A reference that a spreadsheet would take for a formula has an apostrophe in front. Who is named and does not exist is in the file of failures of the job. " +
+			"All the tokens are of one `issue`, by which they can be revoked. The file is there for seven days, or until the tokens expire.",
+		errors:  []int{http.StatusNotFound},
+		request: `{"applicationId": "northwind", "reference": "spring-mailing", "expiryDate": "2026-12-22T09:30:00Z", "externalRefs": ["CUST-1", "CUST-2"], "unsubscribe": ["newsletter-email"]}`,
+		answer:  exampleTokenJob,
+	},
+	"getTokenJob": {
+		tag: tagCitizenTokens, summary: "Read a job that makes tokens", errors: []int{http.StatusNotFound}, answer: exampleTokenJob,
+	},
+	"getTokenJobFile": {
+		tag: tagCitizenTokens, summary: "Read the tokens that a job made", streams: []string{"text/csv"},
+		description: "The CSV file, as far as it is written: all of it once the job is done. It holds tokens: keep it as carefully as a password.",
+		errors:      []int{http.StatusNotFound, http.StatusGone},
+	},
 	"listTokenIssues": {
 		tag: tagCitizenTokens, summary: "List what citizen tokens were made",
-		description: "Every act of making citizen tokens, the newest first: one for a single token, and one for all those that the messages of a subscription carry. Never the tokens. One that expired more than 90 days ago is left out.",
+		description: "Every act of making citizen tokens, the newest first: one for a single token, one for those of a job, and one for all those that the messages of a subscription carry. Never the tokens. One that expired more than 90 days ago is left out.",
 		errors:      []int{http.StatusNotFound},
-		answer: `{"issues": [{"issue": 17, "kind": "single", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "subscriptionId": null, "batchReference": "spring-mailing", "createdAt": "2026-11-22T09:30:00.000Z",
+		answer: `{"issues": [{"issue": 17, "kind": "single", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "subscriptionId": null, "jobId": null, "scheduled": false, "batchReference": "spring-mailing", "createdAt": "2026-11-22T09:30:00.000Z",
 			"createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "expiryDate": "2026-12-22T09:30:00.000Z", "revokedAt": null}], "total": 1, "nextCursor": null}`,
 	},
 	"revokeTokenIssue": {
@@ -613,6 +644,9 @@ const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationI
 	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},
 	"createdAt": "2026-11-22T09:29:58.000Z", "startedAt": "2026-11-22T09:29:58.100Z", "finishedAt": null, "expiresAt": null, "createdBy": "01995c3e-7f1d-7d4c-8a1b-6f5e4d3c2b1a", "error": null, "files": []}`
 
+// exampleTokenJob is a job that makes tokens.
+var exampleTokenJob = strings.TrimSuffix(strings.Replace(exampleJob, "ledger-check", "citizen-tokens", 1), "}") + `, "issue": 18, "reference": "spring-mailing", "expiryDate": "2026-12-22T09:30:00.000Z", "revokedAt": null}`
+
 // exampleWithSecret is a subscription as it is answered once.
 var exampleWithSecret = strings.TrimSuffix(exampleSubscription, "}") + `, "signingSecret": ` + exampleSecret + `}`
 
@@ -696,8 +730,17 @@ var fields = map[string]struct {
 	"MintedToken.token":         {description: "The token, to be sent as a bearer token or put into a link."},
 	"issue":                     {description: "The number of the issue, by which what it made can be revoked."},
 	"issues":                    {description: "The issues, the newest first."},
-	"TokenIssue.kind":           {description: "What was made: a `single` token, or those in the messages of a `subscription`.", values: values(store.SingleToken, store.SubscriptionTokens)},
+	"TokenIssue.kind":           {description: "What was made: a `single` token, those in the messages of a `subscription`, or the `batch` of a job.", values: values(store.SingleToken, store.SubscriptionTokens, store.BatchTokens)},
 	"TokenIssue.citizenId":      {description: "The citizen of a single token, by our id; null otherwise."},
+	"TokenIssue.jobId":          {description: "The job that made the batch; null otherwise."},
+	"TokenIssue.scheduled":      {description: "Whether the schedule of the application asked for the batch."},
+	"NewTokenJob.reference":     {description: "Your own name for the batch, to tell it by."},
+	"TokenJob.reference":        {description: "Your own name for the batch."},
+	"citizenIds":                {description: "Citizens by our ids; with `externalRefs` at most 1000. Neither means everyone."},
+	"externalRefs":              {description: "Citizens by your own references."},
+	"NewTokenJob.unsubscribe":   {description: "Options or option groups, by id: for each there is a column of links with which its reader leaves it. At most 20."},
+	"UnsubscribeLink.token":     {description: "The token of the link."},
+	"UnsubscribeLink.url":       {description: "The link."},
 	"TokenIssue.subscriptionId": {description: "The subscription whose messages carry the tokens; null otherwise, and once it is deleted."},
 	"createdBy":                 {description: "The credential that made it; `opencpm` for the platform itself."},
 	"TokenIssue.createdAt":      {description: "When it was made; of a subscription, the first of them."},

@@ -156,10 +156,11 @@ func (k *checker) application(a ApplicationSettings) {
 		if every != nil && validFor != nil && after(0, validFor) <= after(0, every) {
 			k.Add("application.tokenRegeneration.validFor", "must be longer than every")
 		}
-		if every != nil && after(0, every) < leastRegeneration {
+		const epoch Instant = 1
+		if every != nil && after(epoch, every)-epoch < leastRegeneration {
 			k.Add("application.tokenRegeneration.every", "must be at least a day")
 		}
-		if validFor != nil && after(0, validFor) > mostTokenLife {
+		if validFor != nil && after(epoch, validFor)-epoch > mostTokenLife {
 			k.Add("application.tokenRegeneration.validFor", "must be at most 3 months")
 		}
 	}

@@ -30,8 +30,12 @@ func (s *Service) MintUnsubscribe(ctx context.Context, a Actor, r Request, q Uns
 	}
 	faults := r.Found
 	checkCitizenKey(q.Citizen, &faults)
-	if q.Leaves.Type == "" {
+	switch q.Leaves.Type {
+	case "":
 		q.Leaves.Type = consent.OptionSingle
+	case consent.OptionSingle, consent.OptionGroup:
+	default:
+		faults.Add("optionType", "must be %s or %s", consent.OptionSingle, consent.OptionGroup)
 	}
 	if !faults.At("optionId") && !faults.At("optionType") {
 		checkLeavable(snap, q.Leaves, "optionId", &faults)

@@ -38,7 +38,7 @@ func TestEveryTripFindsFigures(t *testing.T) {
 			changes: 20, steady: 200 * time.Millisecond, idle: 50 * time.Millisecond, starts: 1,
 		},
 	}
-	r, err := b.measure(context.Background(), []string{sqlite}, []string{"growth", "record", "read", "deliver", "hanging", "latency", "start", "memory"})
+	r, err := b.measure(context.Background(), []string{sqlite}, []string{"growth", "record", "read", "deliver", "hanging", "tokens", "latency", "start", "memory"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +54,7 @@ func TestEveryTripFindsFigures(t *testing.T) {
 	}
 	want := []string{
 		"growth: record", "growth: read", "record one change, 64 clients", "record one change, 64 clients", "read one citizen, 8 options",
-		"drain a backlog of 200", "processor time per delivery, whole stack", "record and deliver at once, 64 clients", "drain to 90 endpoints, 10 more hang",
+		"drain a backlog of 200", "processor time per delivery, whole stack", "record and deliver at once, 64 clients", "drain to 90 endpoints, 10 more hang", "tokens for everyone, in a file",
 		"change to webhook, idle, p50", "change to webhook, idle, p99", "change to webhook, 200 changes/s, p50", "change to webhook, 200 changes/s, p99",
 		"start until ready", "memory, idle", "memory at most, all citizens waiting", "change to webhook while those drain, p99", "memory at most, while those drain",
 	}

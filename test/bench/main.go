@@ -86,6 +86,7 @@ var trips = []struct {
 	{"read", (*bench).read},
 	{"deliver", (*bench).drain},
 	{"hanging", (*bench).hanging},
+	{"tokens", (*bench).tokens},
 	{"latency", (*bench).latency},
 	{"start", (*bench).start},
 	{"memory", (*bench).memory},
@@ -102,7 +103,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) error {
 	page := flags.String("markdown", "", "measure nothing, but put the results of the file into this `page`; - prints them")
 	short := flags.Bool("quick", false, "small and short, to see that everything works; writes no file unless one is named")
 	databases := flags.String("databases", sqlite+","+postgres, "the databases to measure on; PostgreSQL is the server that OPENCPM_TEST_DATABASE_URL names")
-	wanted := flags.String("trips", "growth,record,read,deliver,hanging,latency,start,memory", "the trips to measure")
+	wanted := flags.String("trips", "growth,record,read,deliver,hanging,tokens,latency,start,memory", "the trips to measure")
 	citizens := flags.String("citizens", "", "how many citizens the store holds, stage by stage (default 10000,100000,1000000)")
 	if err := flags.Parse(args); err != nil {
 		return err

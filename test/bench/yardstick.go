@@ -27,6 +27,7 @@ const yardstickCommand = "yardstick"
 var yardsticks = map[string]func(args []string) error{
 	"answer": serveAnswer, // ANSWER: answers every request by the bytes of a file, from memory
 	"append": serveAppend, // ANSWER LOG: the same, once the body of the request is safe in a log
+	"tokens": writeTokens, // KIND SOURCE FILE: for each line it is told, writes a file of tokens of all citizens
 	"post":   postBody,    // URL BODY CONNECTIONS: for each number it is told, posts the bytes of a file so often
 }
 

@@ -15,7 +15,7 @@ import (
 
 // public are the operations that need no credential. Everything else in the document is tested to need one.
 var public = []string{
-	"POST /oauth/token", "GET /v1/unauthenticated/consent-state", "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /openapi.yaml", "GET /docs",
+	"POST /oauth/token", "GET /v1/unauthenticated/consent-state", "POST /u/{token}", "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /openapi.yaml", "GET /docs",
 }
 
 // oneself are the operations for citizens alone.
@@ -62,6 +62,7 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"files":         "result",
 		"issues":        fmt.Sprint(w.mint(t, object{"externalRef": ref}).at("issue")),
 	}
+	batch := w.ended(t, w.batch(t, object{"externalRefs": []string{ref}}).text(t, "id")).text(t, "id")
 	w.record(t, ref, change("newsletter-email", "consent", "DENIED"))
 	w.api.do(t, "PUT", "/v1/citizens/"+examples["citizens"]+"/email", object{"emailAddress": "auth@example.com"}).want(t, 204)
 	listed := object{"applicationId": w.id, "emailAddress": "listed@example.com", "channels": []string{"sms"}}
@@ -109,7 +110,9 @@ func operations(t *testing.T, w *world, serial int) []operation {
 
 		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
 
-		"POST /v1/access-tokens/tokens": object{"applicationId": w.id, "externalRef": ref},
+		"POST /v1/access-tokens/tokens":      object{"applicationId": w.id, "externalRef": ref},
+		"POST /v1/access-tokens/unsubscribe": object{"applicationId": w.id, "externalRef": ref, "optionId": "newsletter-email"},
+		"POST /v1/access-tokens/jobs":        object{"applicationId": w.id, "externalRefs": []string{ref}, "expiryDate": ahead(time.Hour)},
 
 		"PUT /v1/configuration": w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body,
 	}
@@ -132,6 +135,9 @@ func operations(t *testing.T, w *world, serial int) []operation {
 			}
 			o.target = parameter.ReplaceAllStringFunc(path, func(s string) string {
 				collection := parameter.FindStringSubmatch(s)[1]
+				if strings.HasPrefix(path, "/v1/access-tokens/jobs") {
+					return collection + "/" + batch
+				}
 				if examples[collection] == "" {
 					t.Errorf("%s: tell the table an id in %s", name, collection)
 				}
@@ -257,7 +263,7 @@ func TestAuthorisationOfEveryRoute(t *testing.T) {
 			"POST /v1/citizens", "GET /v1/citizens", "POST /v1/permissions/transactions", "GET /v1/permissions/transactions",
 			"GET /v1/permissions", "POST /v1/subscriptions", "GET /v1/subscriptions", "GET /v1/permissions/configuration",
 			"GET /v1/configuration", "PUT /v1/configuration", "POST /v1/configuration/rule-sets", "GET /v1/configuration/parties/{id}/versions",
-			"POST /v1/access-tokens/tokens", "POST /v1/citizens/{citizenId}/token-revocations",
+			"POST /v1/access-tokens/tokens", "POST /v1/citizens/{citizenId}/token-revocations", "POST /v1/access-tokens/jobs", "GET /v1/access-tokens/jobs/{id}/file",
 		} {
 			if !slices.ContainsFunc(calls, func(o operation) bool { return o.name == call }) {
 				t.Errorf("the document lacks %s", call)
