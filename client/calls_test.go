@@ -108,6 +108,44 @@ func TestCalls(t *testing.T) {
 			client.CitizenToken{Token: "ocpm_citizen_x", ExpiryDate: at.UTC(), Issue: 17},
 		},
 		{
+			"make tokens of many", `{"id":"job_1","kind":"citizen-tokens","state":"queued","issue":18,"reference":"spring","expiryDate":"2026-11-22T08:14:01.500Z","revokedAt":null}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateTokenJob(ctx, client.NewTokenJob{
+					ApplicationID: "nw", Reference: "spring", ExpiryDate: at.UTC(), CitizenIDs: []string{"ctz_1"}, ExternalRefs: []string{"A/1"}, Unsubscribe: []string{"news"}, MaxPerSecond: 5,
+				})
+			},
+			seen{"POST /v1/access-tokens/jobs", `{"applicationId":"nw","reference":"spring","expiryDate":"2026-11-22T08:14:01.5Z","citizenIds":["ctz_1"],"externalRefs":["A/1"],"unsubscribe":["news"],"maxPerSecond":5}`, true},
+			client.TokenJob{Job: client.Job{ID: "job_1", Kind: "citizen-tokens", State: "queued"}, Issue: 18, Reference: "spring", ExpiryDate: at.UTC()},
+		},
+		{
+			"read a job that makes tokens", `{"id":"job_1","issue":18}`,
+			func(ctx context.Context, c *client.Client) (any, error) { return c.TokenJob(ctx, "job/1") },
+			seen{Call: "GET /v1/access-tokens/jobs/job%2F1"},
+			client.TokenJob{Job: client.Job{ID: "job_1"}, Issue: 18},
+		},
+		{
+			"read the tokens", "citizenId,token\r\n",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				file, err := c.ReadTokenFile(ctx, "job/1")
+				if err != nil {
+					return nil, err
+				}
+				defer file.Close()
+				text, err := io.ReadAll(file)
+				return string(text), err
+			},
+			seen{Call: "GET /v1/access-tokens/jobs/job%2F1/file"},
+			"citizenId,token\r\n",
+		},
+		{
+			"make a link to unsubscribe", `{"token":"ocpm_citizen_x","url":"https://consent.example/u/ocpm_citizen_x"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CreateUnsubscribeLink(ctx, client.NewUnsubscribeLink{ApplicationID: "nw", ExternalRef: "A/1", OptionID: "news", OptionType: "group"})
+			},
+			seen{"POST /v1/access-tokens/unsubscribe", `{"applicationId":"nw","externalRef":"A/1","optionId":"news","optionType":"group"}`, false},
+			client.UnsubscribeLink{Token: "ocpm_citizen_x", URL: "https://consent.example/u/ocpm_citizen_x"},
+		},
+		{
 			"revoke the tokens of a citizen", "",
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return nil, c.RevokeCitizenTokens(ctx, "ctz/1")
