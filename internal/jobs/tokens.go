@@ -136,7 +136,9 @@ func (v *tokenLines) write(line []byte, c store.TokenCitizen) []byte {
 // tokenURL is a URL in the form of a field of CSV, cut where the token goes.
 type tokenURL []string
 
-func parseTokenURL(text string) tokenURL { return strings.Split(string(appendField(nil, text)), "{token}") }
+func parseTokenURL(text string) tokenURL {
+	return strings.Split(string(appendField(nil, text)), "{token}")
+}
 
 func (u tokenURL) append(line []byte, token string) []byte {
 	for i, part := range u {
