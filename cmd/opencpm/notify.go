@@ -48,10 +48,22 @@ func (s *server) mailOperator(ctx context.Context, n store.Notice) error {
 	for i, a := range s.config.OperatorEmail {
 		to[i] = string(a)
 	}
-	taken, err := mail.NewServer(s.config.SMTPURL.URL(), string(s.config.MailFrom)).Send(ctx, news.Compose(), to)
+	taken, err := s.mailServer().Send(ctx, news.Compose(), to)
 	if taken > 0 && err != nil {
 		s.log.Warn("not all operators could be told of a webhook endpoint", "subscription", n.ID, "told", taken, "of", len(to), "error", err)
 		return nil
 	}
 	return err
+}
+
+// mailServer gives the server by which mail leaves, nil where there is none.
+func (s *server) mailServer() *mail.Server {
+	if s.config.SMTPURL.IsZero() {
+		return nil
+	}
+	return mail.NewServer(s.config.SMTPURL.URL(), string(s.config.MailFrom))
+}
+
+func (s *server) mailEnded(state consent.EmailState) {
+	s.metrics.Mails.WithLabelValues(string(state)).Inc()
 }

@@ -87,8 +87,9 @@ func newServer(ctx context.Context, c config.Serve, log *slog.Logger, x extras) 
 	s.engine = deliver.New(s.store, s.deliverOptions())
 	s.core = core.New(s.store, core.Options{
 		Outbound: policy, BaseURL: s.baseURL, Log: log, Recorded: x.recorded, Submitted: x.submitted, Try: s.engine.Try,
-		Counted:   func(n int) { s.metrics.Changes.Add(float64(n)) },
-		Cancelled: func(kind consent.JobKind) { s.jobEnded(kind, consent.JobCancelled) },
+		Counted:    func(n int) { s.metrics.Changes.Add(float64(n)) },
+		Cancelled:  func(kind consent.JobKind) { s.jobEnded(kind, consent.JobCancelled) },
+		MailServer: !c.SMTPURL.IsZero(),
 	})
 	s.identity = identity.New(s.store, s.core, c.TokenLifetime)
 	s.http = &http.Server{
@@ -138,9 +139,15 @@ func (s *server) run(ctx context.Context) error {
 	parts.Go(func() { s.watchBacklog(work) })
 	if s.config.Has(config.RoleDeliver) {
 		parts.Go(func() { s.engine.Run(work) })
+		if server := s.mailServer(); server != nil {
+			parts.Go(func() {
+				deliver.RunMails(work, s.store, deliver.MailOptions{Send: server.SendCitizen, Log: s.log, Ended: s.mailEnded})
+			})
+		}
 	}
 	if s.config.Has(config.RoleJobs) {
 		parts.Go(func() { jobs.Run(work, s.store, s.log) })
+		parts.Go(func() { s.core.RunLinks(work) })
 		runner := jobs.NewRunner(s.store, jobs.Options{
 			Kinds: []jobs.Kind{jobs.LedgerCheck, jobs.Resync, jobs.Redeliver, jobs.Discard, jobs.Tokens(s.core)}, Log: s.log, Ended: s.jobEnded, Running: func(n int) { s.metrics.JobsRunning.Set(float64(n)) },
 		})
@@ -192,6 +199,7 @@ func (s *server) deliverOptions() deliver.Options {
 		Attempted: func(a deliver.Attempt) {
 			s.metrics.Attempts.WithLabelValues(a.Class).Inc()
 			switch {
+			case a.Class == "erased", a.Class == "expired": // nothing was sent
 			case a.Delivered:
 				s.metrics.Deliveries.WithLabelValues(observe.Delivered).Inc()
 				s.metrics.DeliveryLatency.Observe(a.SinceChange.Seconds())

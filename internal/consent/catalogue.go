@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/sosodev/duration"
@@ -53,6 +54,14 @@ type ApplicationSettings struct {
 	ManageURL string `json:"manageUrl,omitempty"`
 	// TokenRegeneration renews the tokens of all citizens by itself.
 	TokenRegeneration *TokenRegeneration `json:"tokenRegeneration,omitempty"`
+}
+
+// LinkEnd gives when the link of a double opt-in ends that is sent at an instant.
+func (a *ApplicationSettings) LinkEnd(sent Instant) Instant {
+	if d, err := parsePeriod(a.ConfirmWithin); err == nil {
+		return after(sent, d)
+	}
+	return sent.Add(48 * time.Hour)
 }
 
 // Sender is who a mail says it is from.

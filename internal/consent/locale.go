@@ -71,6 +71,9 @@ func Choose(locales []string, wanted ...string) string {
 	return locales[0]
 }
 
+// Say gives a text in a locale, or in the nearest that it has, or in the default one.
+func (s *Snapshot) Say(l Localised, locale string) string { return s.sayIn(l, locale) }
+
 // sayIn gives a text in a locale, or in the nearest that it has: de for de-AT, then as
 // say does.
 func (s *Snapshot) sayIn(l Localised, locale string) string {

@@ -51,6 +51,19 @@ const (
 	PreferenceLinkEmail EmailKind = "preference-link"
 )
 
+// EmailState says what has become of a mail.
+type EmailState string
+
+// The states of a mail. All but the first are its end.
+const (
+	EmailWaiting   EmailState = "waiting"   // to be sent, or sent again
+	EmailSent      EmailState = "sent"      // a mail server, or the receiver of the mails, has taken it
+	EmailRefused   EmailState = "refused"   // the mail server does not take mail for the address
+	EmailExpired   EmailState = "expired"   // its link ended before it could be sent
+	EmailDiscarded EmailState = "discarded" // by an operator
+	EmailErased    EmailState = "erased"    // with the citizen
+)
+
 // EmailKinds lists the kinds there are.
 var EmailKinds = []EmailKind{DoubleOptInEmail, PreferenceLinkEmail}
 

@@ -269,6 +269,14 @@ func (p *Projection) Entry(k Key, t Instant) (e Permission, ok bool) {
 	return e, ok
 }
 
+// RefusedAfter reports whether, of a history pruned of nothing, the key was refused later
+// than by what a piece of evidence shows, and the refusal was not undone.
+func (p *Projection) RefusedAfter(k Key, e *Evidence) bool {
+	return slices.ContainsFunc(p.candidates, func(c candidate) bool {
+		return c.key == k && c.state.Refusal() && c.reverted == nil && c.evidence.order(e) > 0
+	})
+}
+
 // NextChange gives the first instant after t at which time alone may change the
 // answer, zero when there is none.
 func (p *Projection) NextChange(t Instant) Instant {

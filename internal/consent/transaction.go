@@ -108,6 +108,18 @@ type Transaction struct {
 	// Reverts names the transaction that this one undoes; it has no changes of its own
 	// then.
 	Reverts ID `json:"reverts,omitzero"`
+	// Confirms says of a transaction by which the owner of an address confirmed a sign-up
+	// how that was done.
+	Confirms *Confirmed `json:"confirms,omitzero"`
+}
+
+// Confirmed is the evidence of a double opt-in beside that of the record itself.
+type Confirmed struct {
+	SignUp        ID      `json:"signUp"`  // what was confirmed; its link was in the mail
+	TransactionID ID      `json:"pending"` // what was answered first
+	Mail          ID      `json:"mail"`
+	SentAt        Instant `json:"sent"`   // when a mail server, or the receiver of the mails, took it; zero: that was not known yet
+	OpenedAt      Instant `json:"opened"` // when the page with the button was shown
 }
 
 // maxClockSkew is how far in the future obtainedAt may lie (rule 3).

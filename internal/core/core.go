@@ -71,6 +71,8 @@ type Options struct {
 	Try func(context.Context, store.Registered) store.Trial
 	// Cancelled, where set, is told of every job that ended before anybody began it.
 	Cancelled func(consent.JobKind)
+	// MailServer says that there is a mail server by which mails to citizens can leave.
+	MailServer bool
 }
 
 // Recorded is the outcome of a transaction.
@@ -92,6 +94,9 @@ type Service struct {
 	baseURL   string // without a slash at its end
 	try       func(context.Context, store.Registered) store.Trial
 
+	mailServer bool
+	visitors   *throttle
+
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
 	refreshing sync.Mutex
@@ -103,6 +108,7 @@ func New(st *store.Store, o Options) *Service {
 	s := &Service{
 		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
 		tokens: token.NewKeys(st.TokenKeys()), baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
+		mailServer: o.MailServer, visitors: newThrottle(),
 	}
 	if s.log == nil {
 		s.log = slog.Default()

@@ -90,7 +90,7 @@ func (s *Service) capturing(ctx context.Context, templateID, origin string) (*co
 	switch {
 	case snap == nil:
 		return nil, errNoTemplate
-	case origin != "" && !slices.Contains(snap.Catalogue.Application.AllowedOrigins, origin):
+	case !s.mayCapture(snap, origin):
 		return nil, errOrigin
 	}
 	return snap, nil
@@ -294,11 +294,14 @@ func (s *Service) Answer(ctx context.Context, a Actor, r Request, v FormAnswer) 
 	if err != nil {
 		return Answered{}, err
 	}
-	done, err := s.store.Answer(ctx, snap.Application, v.Citizen, form.records, once)
+	done, err := s.store.Answer(ctx, snap.Application, v.Citizen, form.records, s.invitation(snap, form.evidence.Form), once)
 	if err != nil {
 		return Answered{}, err
 	}
 	out := Answered{Answered: done}
+	if done.Invited.NoWay {
+		out.Warnings = append(out.Warnings, noWayWarning)
+	}
 	if !done.Repeated {
 		s.tellAnswered(done)
 	}

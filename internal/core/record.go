@@ -72,8 +72,19 @@ func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction)
 	if err := faults.Err(); err != nil {
 		return Recorded{}, err
 	}
-	out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once)
-	return s.tell(out, err)
+	if !store.AsksToConfirm(record) {
+		out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once)
+		return s.tell(out, err)
+	}
+	list, invited, err := s.store.RecordInviting(ctx, snap.Application, t.Citizen, []consent.Transaction{record}, s.invitation(snap, nil), once)
+	if err != nil {
+		return Recorded{}, err
+	}
+	out.Recorded = list[0]
+	if invited.NoWay {
+		out.Warnings = append(out.Warnings, noWayWarning)
+	}
+	return s.tell(out, nil)
 }
 
 // tell tells of a transaction that was recorded just now.

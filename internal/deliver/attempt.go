@@ -19,7 +19,11 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, pro
 	// What has begun is finished when the process stops; the time-out bounds it.
 	ctx, sub, l := context.WithoutCancel(ctx), s.settings(), m.lane
 	r := result{class: "erased"}
-	if m.known {
+	if m.ended {
+		r.class = "expired"
+	}
+	sent := m.known && !m.ended
+	if sent {
 		m, r = s.e.deliver(ctx, sub, m, epoch)
 	}
 	outcome := store.Settlement{Lane: l, Rendered: m.Sequence, SentAt: consent.Instant(m.SentAt), Epoch: epoch}
@@ -38,7 +42,7 @@ func (s *sender) send(ctx context.Context, q *queue, m message, epoch int64, pro
 			outcome.Reason += fmt.Sprintf(" and asked for a pause of %v", wait.Round(time.Second))
 		}
 	}
-	if m.known {
+	if sent {
 		s.judge(ctx, sub, r, outcome, probe)
 	}
 	outcome.Log = s.e.entry(sub, m, r, outcome)

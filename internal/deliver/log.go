@@ -27,6 +27,9 @@ func (e *Engine) entry(sub store.Registered, m message, r result, o store.Settle
 	case !m.known:
 		a.Outcome, a.Event, a.Sequence, a.Number, a.Reason = store.OutcomeErased, consent.ID{}, m.lane.Version, 0, "the citizen was erased"
 		return a
+	case m.ended:
+		a.Outcome, a.Number, a.Reason = store.OutcomeExpired, 0, "the link in the mail has ended"
+		return a
 	case o.Delivered:
 		a.Outcome = store.OutcomeDelivered
 	case o.Free:
@@ -139,8 +142,15 @@ func maskURL(sub store.Registered, address string) string {
 // tokenInBody finds the token of a citizen in a body, which opens what it is for.
 var tokenInBody = regexp.MustCompile(`("citizenToken":\{[^{}]*"token":)"[^"]*"`)
 
+// linkInBody finds what holds the link, or the code, in the body of a mail: both its forms,
+// and its action.
+var linkInBody = regexp.MustCompile(`("(?:html|text|url)":)"(?:[^"\\]|\\.)*"`)
+
 // maskBody hides what opens something from whoever reads the log.
 func maskBody(body []byte) []byte {
+	if bytes.Contains(body, []byte(`"eventType":"`+consent.CitizenMail+`"`)) {
+		body = linkInBody.ReplaceAll(body, []byte(`$1"`+masked+`"`))
+	}
 	if !bytes.Contains(body, []byte(`"citizenToken"`)) {
 		return body
 	}

@@ -36,6 +36,7 @@ type message struct {
 	placed consent.Placement
 	logKey store.LogKey
 	mail   *consent.CitizenEmail // in place of all of this
+	ended  bool                  // the link in the mail has: it is not sent any more
 }
 
 // compose reads what the next messages of lanes say, and stamps them.
@@ -89,6 +90,12 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 		} else if v, known := receipts[l.Change]; known {
 			m.known, m.logKey, m.EventType, changed = true, v.LogKey, v.Event, v.ChangedAt
 			m.CitizenID, m.ExternalRef, m.Sequence, m.ChangedBy = v.CitizenID, consent.Text(v.ExternalRef), v.Version, consent.Text(v.ChangedBy)
+			if v.Event == consent.CitizenMail {
+				if err := m.readMail(v, at); err != nil {
+					return nil, err
+				}
+				continue
+			}
 			if err := e.content(ctx, sub, m, v); err != nil {
 				return nil, err
 			}
@@ -108,6 +115,17 @@ func (e *Engine) compose(ctx context.Context, sub store.Registered, lanes []stor
 		}
 	}
 	return list, nil
+}
+
+// readMail makes the message a mail to a citizen, which is the same in every attempt.
+func (m *message) readMail(v store.ListedChange, at consent.Instant) error {
+	m.SentAt, m.ended, m.mail = consent.Timestamp(v.ChangedAt), v.News == nil || v.MailEnds <= at, new(consent.CitizenEmail)
+	if v.News == nil {
+		return nil
+	}
+	err := json.Unmarshal(v.News, m.mail)
+	m.EventID = m.mail.EventID
+	return err
 }
 
 // content sets what a message of its own says: what changed, or the full state that the

@@ -35,10 +35,22 @@ func Run(ctx context.Context, st *store.Store, log *slog.Logger) {
 		case <-passage.C:
 			err = errors.Join(passTime(ctx, st), st.MoveAddresses(ctx), st.SpreadSuppressions(ctx))
 		case <-forget.C:
-			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx), st.ForgetTokenIssues(ctx), st.ForgetAttempts(ctx))
+			err = errors.Join(st.ForgetErased(ctx), st.ForgetOutcomes(ctx), st.ForgetJobs(ctx), st.ForgetTokenIssues(ctx), st.ForgetAttempts(ctx), st.ForgetMails(ctx), st.ForgetCaptures(ctx), purgeSignUps(ctx, st))
 		}
 		if err != nil && ctx.Err() == nil {
 			log.Warn("background work failed and is tried again", "error", err)
+		}
+	}
+}
+
+// purgeBatch is how many sign-ups one round takes at a time.
+const purgeBatch = 100
+
+// purgeSignUps forgets the sign-ups that nobody has confirmed in time.
+func purgeSignUps(ctx context.Context, st *store.Store) error {
+	for {
+		if more, err := st.PurgeSignUps(ctx, purgeBatch); err != nil || !more {
+			return err
 		}
 	}
 }

@@ -18,6 +18,8 @@ import (
 	"unicode"
 
 	gomail "github.com/wneessen/go-mail"
+
+	"github.com/opencpm/opencpm/internal/consent"
 )
 
 // Message is an e-mail in plain text. It is the same for every recipient.
@@ -82,6 +84,54 @@ func (s *Server) compose(m Message, to string) (*gomail.Msg, error) {
 	v.SetMessageID()
 	v.SetGenHeader("Auto-Submitted", "auto-generated") // RFC 3834: no one's holiday notice answers
 	v.SetBodyString(gomail.TypeTextPlain, m.Text)
+	return v, nil
+}
+
+// SendCitizen hands a mail to a citizen to the server. refused says that the server will
+// never take it for this address. No error holds an address or what the server wrote.
+func (s *Server) SendCitizen(ctx context.Context, m consent.CitizenEmail) (refused bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	v, err := composeCitizen(m)
+	if err != nil {
+		return false, err
+	}
+	client, err := s.client(ctx)
+	if err != nil {
+		return false, err
+	}
+	err = client.DialAndSendWithContext(ctx, v)
+	switch {
+	case v.IsDelivered(): // that the server did not say goodbye is no matter
+		return false, nil
+	case ctx.Err() != nil:
+		return false, fmt.Errorf("the mail server did not take the mail in time: %w", ctx.Err())
+	}
+	answer, ok := errors.AsType[*gomail.SendError](err)
+	return ok && answer.Reason == gomail.ErrSMTPRcptTo && answer.ErrorCode() >= 500, explain(err)
+}
+
+// composeCitizen gives a mail its form: both bodies as alternatives. Its id is that of the
+// mail, the same in every attempt, by which a mailbox can tell that it came twice.
+func composeCitizen(m consent.CitizenEmail) (*gomail.Msg, error) {
+	v := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
+	from := string(m.Sender.Address)
+	_, domain, _ := strings.Cut(from, "@")
+	err := errors.Join(v.FromFormat(oneLine(string(m.Sender.Name)), from), v.AddToFormat(oneLine(string(m.Recipient.Name)), m.Recipient.Address))
+	if m.ReplyTo != "" {
+		err = errors.Join(err, v.ReplyTo(string(m.ReplyTo)))
+	}
+	if err != nil || domain == "" {
+		return nil, errors.New("the sender or the recipient of the mail is no address")
+	}
+	v.Subject(oneLine(m.Subject))
+	v.SetDateWithValue(consent.Instant(m.SentAt).Time())
+	v.SetMessageIDWithValue(m.EventID.String() + "@" + domain)
+	for name, value := range m.Headers {
+		v.SetGenHeader(gomail.Header(name), oneLine(value))
+	}
+	v.SetBodyString(gomail.TypeTextPlain, m.Text)
+	v.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	return v, nil
 }
 

@@ -90,7 +90,7 @@ func (n EndpointNews) going() []string {
 	}
 	subscription := strings.TrimRight(n.BaseURL, "/") + "/v1/subscriptions/" + n.Subscription.ID.String()
 	return []string{
-		"What happens next: nothing is lost. Every message is tried again, " + words(n.RetryInterval) + " after its last failure.\n" + again +
+		"What happens next: nothing is lost. Every message is tried again, " + inWords(n.RetryInterval) + " after its last failure.\n" + again +
 			"\nYou will be told once a day while this lasts, and once when it is over.",
 		"What to do: ask those who run " + n.host() + " about the reason above. Where the URL or the\ncredentials have changed, change the subscription; what waits goes to the new ones. Where\n" +
 			"nobody wants the messages any more, delete it: what waits ends with it. While it is\npaused, what waits is kept, but new changes are lost to it.",
@@ -112,10 +112,10 @@ func clock(i consent.Instant) string { return i.Time().Format("2 January 2006, 1
 
 // span says how long it is from one instant to another, in the largest unit that fits.
 func span(from, to consent.Instant) string {
-	return words(to.Time().Sub(from.Time()))
+	return inWords(to.Time().Sub(from.Time()))
 }
 
-func words(d time.Duration) string {
+func inWords(d time.Duration) string {
 	for _, unit := range []struct {
 		name string
 		size time.Duration

@@ -100,7 +100,7 @@ func TestWords(t *testing.T) {
 		0: "a minute", 59 * time.Second: "a minute", time.Minute: "1 minute", 59 * time.Minute: "59 minutes", 61 * time.Minute: "1 hour",
 		23 * time.Hour: "23 hours", 25 * time.Hour: "1 day", 480 * time.Hour: "20 days",
 	} {
-		if got := words(d); got != want {
+		if got := inWords(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)
 		}
 	}

@@ -47,6 +47,7 @@ var (
 	classes  = []string{AttemptOK, AttemptStatus, AttemptTimeout, AttemptDNS, AttemptConnect, AttemptTLS, AttemptBlocked}
 	notices  = []string{"failing", "gone", "recovered"} // as the store has them
 	told     = []string{NoticeSent, NoticeFailed, NoticeLogged}
+	mails    = []string{string(consent.EmailSent), string(consent.EmailWaiting), string(consent.EmailRefused), string(consent.EmailExpired)}
 )
 
 // Metrics is everything that is measured, all of it under the prefix opencpm_. Durations are in seconds. Its fields are
@@ -71,6 +72,7 @@ type Metrics struct {
 	JobsEnded        *prometheus.CounterVec // by kind and the state in which they ended
 	JobsRunning      prometheus.Gauge       // jobs in the hands of this process
 	EndpointsFailing prometheus.Gauge       // endpoints of active subscriptions that have been failing for an hour
+	Mails            *prometheus.CounterVec // attempts to hand mails to citizens to the mail server, by the state that followed
 	Notices          *prometheus.CounterVec // to the operator, by kind and outcome: NoticeSent, NoticeFailed, NoticeLogged
 }
 
@@ -123,6 +125,9 @@ func NewMetrics(version string) *Metrics {
 		"Jobs that this process works on.").WithLabelValues()
 	m.EndpointsFailing = m.gaugeVec("webhook_endpoints_failing",
 		"Active subscriptions whose endpoints have been failing for an hour at least.").WithLabelValues()
+	m.Mails = m.counterVec("citizen_mails_total",
+		"Attempts to hand mails to citizens to the mail server, by the state of the mail after it: "+strings.Join(mails, ", ")+". One that waits is tried again.",
+		"state")
 	m.Notices = m.counterVec("operator_notices_total",
 		"Notices to the operator about endpoints, by kind: "+strings.Join(notices, ", ")+"; and outcome: "+strings.Join(told, ", ")+
 			". One that failed is tried again; logged means that nobody is to be told by mail.",
@@ -134,6 +139,9 @@ func NewMetrics(version string) *Metrics {
 	}
 	for _, class := range classes {
 		m.Attempts.WithLabelValues(class)
+	}
+	for _, state := range mails {
+		m.Mails.WithLabelValues(state)
 	}
 	for _, kind := range consent.JobKinds {
 		for _, state := range consent.JobStates {

@@ -119,9 +119,13 @@ type ListedChange struct {
 	ChangedBy   string
 	News        jsontext.Value // a consent.FullState of what changed
 	LogKey      LogKey         // zero where the citizen is gone
+
+	// Of an entry that is no change but a mail to the citizen, as receipts alone have it: News
+	// is the mail then, nil where it has been forgotten.
+	MailEnds consent.Instant // when the link in it does
 }
 
-const changeColumns = `h.id, h.position, h.citizen, h.version, h.changed_at, h.event, h.changed_by, h.body, c.public_id, c.details, c.farewell, k.wrapped`
+const changeColumns = `h.id, h.position, h.citizen, h.version, h.changed_at, h.event, h.changed_by, h.body, c.public_id, c.details, c.farewell, k.wrapped, h.previous`
 
 const changeTables = `change h JOIN citizen c ON c.id = h.citizen LEFT JOIN citizen_key k ON k.citizen = h.citizen`
 
@@ -132,7 +136,8 @@ var noNews, _ = json.Marshal(consent.FullState{}.Since(consent.FullState{}))
 func (s *Store) listedChange(r *sql.Rows) (v ListedChange, readable bool, err error) {
 	var c citizenRow
 	var id, body, farewell []byte
-	if err := r.Scan(&v.Place.Minor, &v.Place.Major, &c.id, &v.Version, &v.ChangedAt, &v.Event, &v.ChangedBy, &body, &id, &c.details, &farewell, &c.wrapped); err != nil {
+	var previous consent.Instant
+	if err := r.Scan(&v.Place.Minor, &v.Place.Major, &c.id, &v.Version, &v.ChangedAt, &v.Event, &v.ChangedBy, &body, &id, &c.details, &farewell, &c.wrapped, &previous); err != nil {
 		return v, false, err
 	}
 	copy(c.publicID[:], id)
@@ -152,6 +157,12 @@ func (s *Store) listedChange(r *sql.Rows) (v ListedChange, readable bool, err er
 		return v, false, err
 	}
 	v.ExternalRef, v.LogKey = p.ExternalRef, LogKey{c.key, c.publicID}
+	if v.Event == consent.CitizenMail {
+		if v.News, v.MailEnds = nil, previous; body != nil {
+			v.News, err = c.key.Open(c.mailContext(v.ChangedAt), body)
+		}
+		return v, true, err
+	}
 	v.News, err = c.key.Open(c.changeContext(v.Version), body)
 	if err != nil {
 		return v, false, fmt.Errorf("change %d of citizen %s: %w", v.Version, v.CitizenID, err)
@@ -216,7 +227,7 @@ func (s *Store) StateAfter(ctx context.Context, number int64) (consent.FullState
 		err = json.Unmarshal(v.News, &news)
 		state = state.With(news)
 		return struct{}{}, err
-	}, `SELECT `+changeColumns+` FROM `+changeTables+` WHERE h.citizen = (SELECT citizen FROM change WHERE id = $1) AND h.id <= $1 ORDER BY h.id`, number)
+	}, `SELECT `+changeColumns+` FROM `+changeTables+` WHERE h.citizen = (SELECT citizen FROM change WHERE id = $1) AND h.id <= $1 AND h.application <> 0 ORDER BY h.id`, number)
 	return state, s.classify(err)
 }
 

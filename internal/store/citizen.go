@@ -522,7 +522,12 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 // hashes stay. Subscribers are told; until they are, at most 30 days, the
 // reference is kept for that message alone.
 func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent.CitizenKey, actor string) error {
-	return s.do(ctx, &write{citizens: []*citizenWrite{{
+	return s.do(ctx, &write{citizens: []*citizenWrite{s.erasure(application, key, actor)}})
+}
+
+// erasure is the write that erases a citizen.
+func (s *Store) erasure(application int64, key consent.CitizenKey, actor string) *citizenWrite {
+	return &citizenWrite{
 		application: application, key: key,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			p, err := c.profile(s.keys)
@@ -555,6 +560,9 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 					return err
 				}
 			}
+			if err := t.eraseMails(ctx, c); err != nil {
+				return err
+			}
 			*c.projection, c.nextChange = consent.Projection{}, 0
 			c.key, c.wrapped, c.refIndex, c.deletedAt = nil, nil, make([]byte, 16), t.now
 			if err := c.tell(change{event: consent.CitizenDeleted, changedBy: actor, shifts: true}, t.now); err != nil {
@@ -562,7 +570,7 @@ func (s *Store) EraseCitizen(ctx context.Context, application int64, key consent
 			}
 			return t.audit(ctx, application, actor, "citizen.erase", c.publicID.String())
 		},
-	}}})
+	}
 }
 
 // Citizen reads one citizen; key names it by id, by reference or by both.

@@ -14,7 +14,8 @@ const (
 	bellSetup                    // catalogue, subscriptions or credentials changed
 	bellChanges                  // the feed of changes has something new
 	bellJobs                     // the state or the progress of a job changed
-	bellAll     = bellLanes | bellBulk | bellStored | bellSetup | bellChanges | bellJobs
+	bellMails                    // there is a mail for the mail server, or somebody asked for a link
+	bellAll     = bellLanes | bellBulk | bellStored | bellSetup | bellChanges | bellJobs | bellMails
 )
 
 // doorbells wakes those who wait, within the process and, by the dialect's relay,

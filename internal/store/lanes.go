@@ -195,6 +195,9 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 				continue
 			}
 			if v.Delivered {
+				if err := t.settleMail(ctx, v); err != nil {
+					return err
+				}
 				delivered = append(delivered, v)
 			} else if err := t.settleFailure(ctx, v); err != nil {
 				return err

@@ -165,6 +165,7 @@ type Answered struct {
 	ExternalRef  string
 	Transactions []Recorded
 	Submitted    *Submitted // nil where no preference was answered
+	Invited      Invited    // where something of it is PENDING
 	Repeated     bool       // an earlier request with the same Once recorded it
 }
 
@@ -173,10 +174,11 @@ type Answered struct {
 type Decide func(state *consent.Projection, at consent.Instant) ([]consent.Transaction, []consent.Submission)
 
 // Answer records what decide makes of a citizen's state, as one change of it; a citizen
-// named by an unknown reference alone is created, whatever is recorded.
-func (s *Store) Answer(ctx context.Context, application int64, key consent.CitizenKey, decide Decide, once Once) (Answered, error) {
+// named by an unknown reference alone is created, whatever is recorded. Who has an address
+// is asked to confirm what of it is PENDING.
+func (s *Store) Answer(ctx context.Context, application int64, key consent.CitizenKey, decide Decide, inv Invitation, once Once) (Answered, error) {
 	var out Answered
-	w := s.answering(application, key, decide, &out)
+	w := s.answering(application, key, decide, inv, &out)
 	w.create = true
 	once.guard(w, &out, func() { out.Repeated = true })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
@@ -184,8 +186,8 @@ func (s *Store) Answer(ctx context.Context, application int64, key consent.Citiz
 }
 
 // answering is the write of a form.
-func (s *Store) answering(application int64, key consent.CitizenKey, decide Decide, out *Answered) *citizenWrite {
-	return &citizenWrite{application: application, key: key, apply: func(_ context.Context, t *tx, c *citizenRow, _ bool) error {
+func (s *Store) answering(application int64, key consent.CitizenKey, decide Decide, inv Invitation, out *Answered) *citizenWrite {
+	return &citizenWrite{application: application, key: key, apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
 		p, err := c.profile(s.keys)
 		if err != nil {
 			return err
@@ -195,8 +197,11 @@ func (s *Store) answering(application int64, key consent.CitizenKey, decide Deci
 		if len(transactions)+len(submissions) == 0 {
 			return nil
 		}
-		before, err := c.record(t.now, transactions, submissions)
-		if err != nil {
+		var before consent.FullState
+		if err := s.invite(ctx, t, c, created, &inv, transactions, &out.Invited, func() (err error) {
+			before, err = c.record(t.now, transactions, submissions)
+			return err
+		}); err != nil {
 			return err
 		}
 		for _, v := range transactions {
@@ -231,7 +236,15 @@ func (s *Store) CitizenOfTransaction(ctx context.Context, id consent.ID) (citize
 // citizen's history anew without that one. What it had displaced speaks again.
 func (s *Store) Revert(ctx context.Context, application int64, citizen consent.ID, reversion consent.Transaction, once Once) (Recorded, error) {
 	var out Recorded
-	w := &citizenWrite{application: application, key: consent.CitizenKey{ID: citizen}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+	w := s.reverting(application, citizen, reversion, &out)
+	once.guard(w, &out, func() { out.Repeated = true })
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return outcome(&out, err)
+}
+
+// reverting is the write of a reversion.
+func (s *Store) reverting(application int64, citizen consent.ID, reversion consent.Transaction, out *Recorded) *citizenWrite {
+	return &citizenWrite{application: application, key: consent.CitizenKey{ID: citizen}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 		p, err := c.profile(s.keys)
 		if err != nil {
 			return err
@@ -244,7 +257,7 @@ func (s *Store) Revert(ctx context.Context, application int64, citizen consent.I
 		if err != nil {
 			return err
 		}
-		out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: reversion}
+		*out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: reversion}
 		out.Transaction.Changes = []consent.Change{}
 		before, err := c.revise(reversion.Client.ID, t.now, false, nil, func() error {
 			out.Transaction.Stamp(t.now, c.recordedAt)
@@ -265,9 +278,6 @@ func (s *Store) Revert(ctx context.Context, application int64, citizen consent.I
 		}
 		return err
 	}}
-	once.guard(w, &out, func() { out.Repeated = true })
-	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
-	return outcome(&out, err)
 }
 
 // History reads what State reads, but folded from the whole ledger: its projection

@@ -250,8 +250,17 @@ func (t *tx) discard(ctx context.Context, subscription int64, list []WaitingMess
 func (t *tx) logDiscarded(ctx context.Context, sub Registered, gone []WaitingMessage) error {
 	entries := make([]Attempt, len(gone))
 	for i, w := range gone {
+		event, of := consent.EventID(sub.ID, w.CitizenID, w.Sequence), consent.CitizenChanged
+		if mail, err := t.mailOf(ctx, w.Change); err != nil {
+			return err
+		} else if !mail.IsZero() {
+			event, of = mail, consent.CitizenMail
+			if err := t.endMail(ctx, w.Change, consent.EmailDiscarded, t.now); err != nil {
+				return err
+			}
+		}
 		entries[i] = Attempt{
-			Subscription: sub.Number, Citizen: w.Citizen, Change: w.Change, Event: consent.EventID(sub.ID, w.CitizenID, w.Sequence), EventType: consent.CitizenChanged,
+			Subscription: sub.Number, Citizen: w.Citizen, Change: w.Change, Event: event, EventType: of,
 			Sequence: w.Sequence, Class: "discarded", Outcome: OutcomeDiscarded, Reason: "an operator discarded it", Coalesced: max(w.Changes, 1),
 		}
 	}

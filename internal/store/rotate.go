@@ -43,6 +43,7 @@ var sealedColumns = []sealedColumn{
 	},
 	{"job", "params", []keyColumn{{"id", "bigint"}}, `x.public_id`, ofJob("params")},
 	{"job", "cursor", []keyColumn{{"id", "bigint"}}, `x.public_id`, ofJob("cursor")},
+	{"link_request", "sealed", []keyColumn{{"id", "bigint"}}, `x.public_id`, ownedBy("link request")},
 	{
 		"job_file", "sealed",
 		[]keyColumn{{"job", "bigint"}, {"name", "text"}, {"place", "bigint"}},

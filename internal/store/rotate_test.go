@@ -48,6 +48,18 @@ var notUnderMasterKey = map[string]string{
 	"attempt.content":                   "sealed under the citizen's key",
 	"change.body":                       "sealed under the citizen's key",
 	"subscription.public_id":            "id",
+	"mail.public_id":                    "id",
+	"mail.body":                         "sealed under the citizen's key",
+	"sign_up.public_id":                 "id",
+	"sign_up.link":                      "hash",
+	"sign_up.address":                   "blind index",
+	"sign_up.sealed":                    "sealed under the citizen's key",
+	"mail_limit.address":                "blind index",
+	"parked_capture.public_id":          "id",
+	"parked_capture.sealed":             "sealed under the citizen's key",
+	"link_request.public_id":            "id",
+	"sign_in_code.address":              "blind index",
+	"sign_in_code.code":                 "keyed hash",
 }
 
 // database is one store that is opened anew with other keys.
@@ -140,6 +152,9 @@ func populate(t *testing.T, st *store.Store, citizens int) populated {
 	}
 	gone := record(t, st, p.application, ref("CUST-gone"), grant("newsletter-email"))
 	if err := st.EraseCitizen(ctx, p.application, consent.CitizenKey{ID: gone.CitizenID}, "test"); err != nil {
+		t.Fatal(err)
+	}
+	if err := st.KeepLinkRequest(ctx, store.LinkRequest{Address: "ada@example.com", Application: p.application}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := st.CreateJob(ctx, store.NewJob{Application: p.application, Kind: consent.LedgerCheck, Params: []byte(`{"planted":1}`)}, "test", store.Once{}); err != nil {

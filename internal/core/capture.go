@@ -1,0 +1,258 @@
+package core
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// Capture is what somebody answers who shows no token. Either Email or Reference is given.
+type Capture struct {
+	ApplicationID string
+	// Form has the answers of a template; without blocks they are Changes and Answers, for
+	// which Shown says what was shown.
+	Form    consent.Form
+	Changes []consent.Change
+	Answers []consent.Answer
+	Shown   Origin
+
+	Email, Reference          string
+	Locale, Channel, Campaign string
+	Origin                    string // of the web page; empty: one of ours
+	Pending                   bool   // with a Reference: consents wait for a confirmation
+	Visitor                   Visitor
+}
+
+// Captured is the answer to a capture. It is the same whether the person is known or not.
+type Captured struct {
+	ByMail bool // an address was given: its owner is asked to confirm
+}
+
+// errNoCapture is the answer where an application takes nothing without a token.
+var errNoCapture = consent.Errorf(consent.NotFound, "There is no such application, or it takes nothing without a token.")
+
+// Capture records what somebody answers without a token, where the application has
+// switched that on, from its allowed origins and our own pages. With an address consents
+// become PENDING, for its owner to confirm, and nothing else is recorded before. With a
+// reference nobody has, the answers are recorded; for one that somebody has they wait
+// until they are accepted.
+func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, error) {
+	if err := s.visitors.take(v.Visitor.Address); err != nil {
+		return Captured{}, err
+	}
+	snap, err := s.capturingFor(ctx, v)
+	if err != nil {
+		return Captured{}, err
+	}
+	faults := r.Found
+	var address consent.Email
+	switch {
+	case (v.Email == "") == (v.Reference == ""):
+		faults.Add("uniqueReference", "either uniqueReference or emailAddress must be given")
+	case v.Reference != "":
+		consent.CheckText(&faults, "uniqueReference", v.Reference, 1, 100)
+	default:
+		if address, err = consent.ParseEmail(v.Email); err != nil {
+			faults.Add("emailAddress", "%v", err)
+		}
+	}
+	v.Pending = v.Pending || v.Email != ""
+	answered, err := s.captured(ctx, snap, v, &faults)
+	if err == nil {
+		err = faults.Err()
+	}
+	if err != nil {
+		return Captured{}, err
+	}
+	inv := s.invitation(snap, answered.evidence.Form)
+	inv.Locale = cmp.Or(inv.Locale, v.Locale)
+	if address == "" {
+		out := store.Captured{Transactions: answered.transactions, Submissions: submissionsOf(answered.evidence, answered.answers)}
+		recorded, _, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv)
+		return Captured{}, s.tellAll(recorded, err)
+	}
+	inv.Address, inv.Answers = address, answered.answers
+	return Captured{ByMail: true}, s.captureByMail(ctx, snap, onlyPending(answered.transactions), inv)
+}
+
+// captured is what was answered, to be recorded.
+type captured struct {
+	evidence     consent.Evidence
+	transactions []consent.Transaction
+	answers      []consent.Answer
+}
+
+// capturingFor gives the application of a capture: the one that is named, or the one that
+// has the template.
+func (s *Service) capturingFor(ctx context.Context, v Capture) (*consent.Snapshot, error) {
+	if v.ApplicationID == "" {
+		return s.capturing(ctx, v.Form.TemplateID, v.Origin)
+	}
+	snap, err := s.snapshot(ctx, v.ApplicationID)
+	switch {
+	case err != nil:
+		return nil, err
+	case snap == nil || !snap.Catalogue.Application.UnauthenticatedCapture:
+		return nil, errNoCapture
+	case !s.mayCapture(snap, v.Origin):
+		return nil, errOrigin
+	}
+	return snap, nil
+}
+
+// captured reads what was answered: a form, or changes and answers.
+func (s *Service) captured(ctx context.Context, snap *consent.Snapshot, v Capture, faults *consent.Faults) (out captured, err error) {
+	actor := Actor{ID: consent.Platform.ID, Name: consent.Platform.Name}
+	origin := v.Shown
+	origin.ObtainedAt, origin.Channel, origin.Campaign = 0, cmp.Or(v.Channel, origin.Channel), cmp.Or(v.Campaign, origin.Campaign)
+	origin.Attribution = consent.Attribution{Source: v.Origin, VisitorAddress: v.Visitor.Address, VisitorAgent: v.Visitor.Agent}
+	if v.Form.Blocks != nil {
+		form, err := s.resolveForm(ctx, snap, actor, FormAnswer{Form: v.Form, Citizen: consent.CitizenKey{ExternalRef: v.Reference}, Origin: origin, Pending: v.Pending}, faults)
+		out.evidence, out.answers = form.evidence, form.Answers
+		out.transactions, _ = form.records(&consent.Projection{}, consent.At(time.Now()))
+		return out, err
+	}
+	if n := len(v.Changes) + len(v.Answers); n == 0 || n > maxChanges {
+		faults.Add("changes", "must hold 1 to %d answers, together with preferences", maxChanges)
+		v.Changes, v.Answers = nil, nil
+	}
+	if v.Pending {
+		v.Changes = pendingOf(v.Changes, v.Email != "", faults)
+	}
+	out.evidence = origin.evidence(actor, snap, faults)
+	transaction := consent.Transaction{Evidence: out.evidence}
+	transaction.ID = store.NewID()
+	transaction.Changes, _ = snap.Resolve(v.Changes, faults)
+	if len(transaction.Changes) > 0 {
+		out.transactions = []consent.Transaction{transaction}
+	}
+	out.answers = snap.ResolveAnswers(v.Answers, faults)
+	return out, nil
+}
+
+// onlyPending leaves what waits for a confirmation.
+func onlyPending(list []consent.Transaction) []consent.Transaction {
+	var out []consent.Transaction
+	for _, t := range list {
+		t.Changes = slices.DeleteFunc(t.Changes, func(c consent.Change) bool { return c.State != consent.Pending })
+		if len(t.Changes) > 0 {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// captureByMail records what is PENDING for whoever has an address, or for somebody new.
+func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, list []consent.Transaction, inv store.Invitation) error {
+	if len(list) == 0 {
+		return nil // there is nothing to confirm
+	}
+	known, err := s.store.CitizensByEmail(ctx, snap.Application, inv.Address)
+	if err != nil {
+		return err
+	}
+	key := consent.CitizenKey{ExternalRef: newReference()}
+	if len(known) > 0 {
+		key = consent.CitizenKey{ID: known[0].ID}
+	}
+	recorded, invited, err := s.store.RecordInviting(ctx, snap.Application, key, list, inv, store.Once{})
+	if invited.NoWay {
+		s.log.Warn("a sign-up cannot be confirmed: "+noWayWarning, "application", snap.ApplicationID)
+	}
+	return s.tellAll(recorded, err)
+}
+
+func (s *Service) tellAll(list []store.Recorded, err error) error {
+	for _, r := range list {
+		if err == nil {
+			_, err = s.tell(Recorded{Recorded: r}, nil)
+		}
+	}
+	return err
+}
+
+// newReference makes the reference of a citizen of whom nothing but an address is known.
+func newReference() string {
+	raw := make([]byte, 10)
+	rand.Read(raw) // never fails; see its documentation
+	return "signup-" + strings.ToLower(base32.StdEncoding.EncodeToString(raw))
+}
+
+// pendingOf gives what waits for a confirmation: a consent that is given. With only set a
+// refusal is nothing, and nothing else may be there.
+func pendingOf(changes []consent.Change, only bool, faults *consent.Faults) []consent.Change {
+	var list []consent.Change
+	for i, c := range changes {
+		switch {
+		case c.Justification == consent.Consent && (c.State == consent.Granted || c.State == consent.Pending):
+			c.State = consent.Pending
+			list = append(list, c)
+		case !only:
+			list = append(list, c)
+		case c.Justification == consent.Consent && c.State == consent.Denied:
+		default:
+			faults.Add("changes["+strconv.Itoa(i)+"].state", "must be PENDING, on the lawful basis consent: with an e-mail address nothing else is recorded")
+		}
+	}
+	return list
+}
+
+// mayCapture reports whether a page of an origin may send answers to an application.
+func (s *Service) mayCapture(snap *consent.Snapshot, origin string) bool {
+	if origin == "" || slices.Contains(snap.Catalogue.Application.AllowedOrigins, origin) {
+		return true
+	}
+	u, err := url.Parse(origin)
+	if err != nil || u.Host == "" {
+		return false
+	}
+	base, err := url.Parse(s.baseURL)
+	if err == nil && base.Host != "" && base.Scheme == u.Scheme && base.Host == u.Host {
+		return true
+	}
+	return u.Scheme == "https" && slices.ContainsFunc(snap.Catalogue.PreferenceCentres, func(c consent.PreferenceCentre) bool { return c.Host != "" && c.Host == u.Host })
+}
+
+// Captures lists what waits to be accepted of an application, the oldest first, after one
+// by its number, and how many there are.
+func (s *Service) Captures(ctx context.Context, a Actor, applicationID string, after int64, limit, offset int) ([]store.ParkedCapture, int64, error) {
+	snap, err := s.authorise(ctx, a, consent.ConsentWrite, applicationID)
+	if err != nil {
+		return nil, 0, err
+	}
+	return s.store.ParkedCaptures(ctx, snap.Application, after, limit, offset)
+}
+
+// AcceptCapture records what waits, as it was obtained, by the actor.
+func (s *Service) AcceptCapture(ctx context.Context, a Actor, id consent.ID) error {
+	if err := a.may(consent.ConsentWrite); err != nil {
+		return err
+	}
+	recorded, err := s.store.DecideCapture(ctx, a.Applications, id, a.ID, func(v *store.Captured) {
+		for i := range v.Transactions {
+			v.Transactions[i].Client = a.recorder()
+		}
+		for i := range v.Submissions {
+			v.Submissions[i].Client = a.recorder()
+		}
+	})
+	return s.tellAll(recorded, err)
+}
+
+// RejectCapture ends what waits without a record.
+func (s *Service) RejectCapture(ctx context.Context, a Actor, id consent.ID) error {
+	if err := a.may(consent.ConsentWrite); err != nil {
+		return err
+	}
+	_, err := s.store.DecideCapture(ctx, a.Applications, id, a.ID, nil)
+	return err
+}

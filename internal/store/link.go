@@ -1,0 +1,193 @@
+package store
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"database/sql"
+	"errors"
+	"fmt"
+	"math/big"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// LinkRequest is what somebody asked for who wants the link, or a code, to the own page.
+type LinkRequest struct {
+	Address consent.Email `json:"address"`
+	Centre  string        `json:"centre,omitzero"`
+	Locale  string        `json:"locale,omitzero"`
+	Code    bool          `json:"code,omitzero"`
+
+	Application   int64  `json:"-"`
+	ApplicationID string `json:"-"`
+
+	number int64
+}
+
+func requestContext(id consent.ID) string { return "link request " + id.String() }
+
+// KeepLinkRequest keeps a request until NextLinkRequest gives it.
+func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
+	plain, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	id := NewID()
+	sealed := s.keys.Seal(requestContext(id), plain)
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		t.rings |= bellMails
+		_, err := t.exec(ctx, `INSERT INTO link_request (public_id, application, sealed, created_at) VALUES ($1, $2, $3, $4)`, id[:], v.Application, sealed, t.now)
+		return err
+	})
+}
+
+// NextLinkRequests gives the oldest requests. Each must be answered.
+func (s *Store) NextLinkRequests(ctx context.Context, limit int) ([]LinkRequest, error) {
+	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (v LinkRequest, err error) {
+		var public, sealed []byte
+		var number, application int64
+		var applicationID string
+		if err := r.Scan(&number, &public, &sealed, &application, &applicationID); err != nil {
+			return v, err
+		}
+		var id consent.ID
+		copy(id[:], public)
+		plain, err := s.keys.Open(requestContext(id), sealed)
+		if err == nil {
+			err = json.Unmarshal(plain, &v)
+		}
+		if err != nil {
+			return v, fmt.Errorf("link request %s: %w", id, err)
+		}
+		v.number, v.Application, v.ApplicationID = number, application, applicationID
+		return v, nil
+	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application ORDER BY l.id LIMIT $1`, limit)
+	return list, s.classify(err)
+}
+
+// The lives of a link to the own page and of a code, and how often a wrong code may be
+// tried.
+const (
+	linkLife  = 7 * 24 * time.Hour
+	codeLife  = 10 * time.Minute
+	codeTries = 5
+)
+
+// AnswerLinkRequest makes the mails of a request ready, one for each citizen, and forgets
+// it; of one that another node has answered nothing is made. A code is for the first
+// of the citizens alone.
+func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) (mails int, err error) {
+	if q.Code {
+		citizens = citizens[:min(len(citizens), 1)]
+	}
+	w := &write{}
+	allowed := false
+	for i, id := range citizens {
+		w.citizens = append(w.citizens, &citizenWrite{application: q.Application, key: consent.CitizenKey{ID: id}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
+			if i == 0 {
+				mails, allowed = 0, false
+				n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+				if err != nil || n == 0 {
+					return err
+				}
+				if allowed, err = t.mayLink(ctx, q.Application, s.addressIndex(q.Application, q.Address)); err != nil {
+					return err
+				}
+			}
+			if !allowed {
+				return nil
+			}
+			made, err := s.answerLink(ctx, t, c, q, m)
+			if made {
+				mails++
+			}
+			return err
+		}})
+	}
+	if len(citizens) == 0 {
+		w.run = func(ctx context.Context, t *tx) error {
+			_, err := t.exec(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+			return err
+		}
+	}
+	err = s.do(ctx, w)
+	return mails, err
+}
+
+func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer) (made bool, err error) {
+	way, subscription, err := t.mailWay(ctx, q.Application, m)
+	if err != nil || way == "" {
+		return false, err
+	}
+	g, err := s.groundsOf(ctx, t, c, consent.PreferenceLinkEmail, "")
+	if err != nil {
+		return false, err
+	}
+	g.Address, g.Locale = q.Address, q.Locale
+	if q.Code {
+		number, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+		if err != nil {
+			return false, err
+		}
+		g.Code, g.Expires = fmt.Sprintf("%06d", number), g.At.Add(codeLife)
+		index := s.addressIndex(q.Application, q.Address)
+		if _, err := t.exec(ctx, `INSERT INTO sign_in_code (application, address, citizen, code, tries, expires_at) VALUES ($1, $2, $3, $4, 0, $5)
+			ON CONFLICT (application, address) DO UPDATE SET citizen = excluded.citizen, code = excluded.code, tries = 0, expires_at = excluded.expires_at`,
+			q.Application, index, c.id, s.codeHash(index, g.Code), g.Expires); err != nil {
+			return false, err
+		}
+	} else {
+		g.Expires = g.At.Add(linkLife)
+		if g.Token, err = t.issueSingle(ctx, c, "preference-link", g.Expires); err != nil {
+			return false, err
+		}
+	}
+	_, err = t.post(ctx, c, m, way, subscription, g)
+	return err == nil, err
+}
+
+// issueSingle notes that a single token of a citizen is made by the platform.
+func (t *tx) issueSingle(ctx context.Context, c *citizenRow, reference string, expires consent.Instant) (TokenGrounds, error) {
+	g := TokenGrounds{Application: c.application, Citizen: c.id}
+	if err := t.row(ctx, `SELECT token_generation FROM citizen WHERE id = $1`, c.id).Scan(&g.Generation); err != nil {
+		return g, err
+	}
+	return g, t.row(ctx, `INSERT INTO token_issue (application, kind, citizen, reference, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number`,
+		c.application, string(SingleToken), c.id, reference, consent.Platform.ID, t.now, expires).Scan(&g.Issue)
+}
+
+func (s *Store) codeHash(address []byte, code string) []byte {
+	return s.index.Index("sign-in code "+string(address), code)
+}
+
+// RedeemCode gives the grounds of a token of the citizen to whom a code was sent, once. It
+// is false for whatever is wrong with the code, after the same work; the fifth wrong one
+// ends it.
+func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, code string, expires consent.Instant) (g TokenGrounds, good bool, err error) {
+	index := s.addressIndex(application, address)
+	hash := s.codeHash(index, code)
+	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+		g, good = TokenGrounds{}, false
+		var kept []byte
+		c := citizenRow{application: application}
+		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND tries < $3 AND expires_at > $4 RETURNING citizen, code`,
+			application, index, codeTries, t.now).Scan(&c.id, &kept)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil || !hmac.Equal(kept, hash) {
+			return err
+		}
+		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2`, application, index); err != nil {
+			return err
+		}
+		good = true
+		g, err = t.issueSingle(ctx, &c, "sign-in-code", expires)
+		return err
+	})
+	return g, good, err
+}
