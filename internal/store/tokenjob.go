@@ -84,7 +84,7 @@ func (s *Store) CreateTokenJob(ctx context.Context, n NewTokens, actor string, o
 // tokenParams finds the citizens who are named.
 func (s *Store) tokenParams(ctx context.Context, n NewTokens) (TokenParams, error) {
 	p := TokenParams{Everyone: n.Named == nil, TokenPlan: n.TokenPlan}
-	args, marks := []any{n.Application}, map[string][]string{}
+	args := map[string][]any{} // by column
 	byKey := map[string]string{} // what was asked for, by how the store knows it
 	for _, k := range n.Named {
 		column, value, name := "ref_index", []byte(nil), k.ExternalRef
@@ -98,10 +98,13 @@ func (s *Store) tokenParams(ctx context.Context, n NewTokens) (TokenParams, erro
 			continue
 		}
 		byKey[column+string(value)] = name
-		args = append(args, value)
-		marks[column] = append(marks[column], fmt.Sprintf("$%d", len(args)))
+		args[column] = append(args[column], value)
 	}
-	for column, list := range marks {
+	for column, values := range args {
+		marks := make([]string, len(values))
+		for i := range values {
+			marks[i] = fmt.Sprintf("$%d", i+2)
+		}
 		_, err := collect(ctx, s.read, func(r *sql.Rows) (struct{}, error) {
 			var number int64
 			var value []byte
@@ -109,7 +112,8 @@ func (s *Store) tokenParams(ctx context.Context, n NewTokens) (TokenParams, erro
 			delete(byKey, column+string(value))
 			p.Citizens = append(p.Citizens, number)
 			return struct{}{}, err
-		}, fmt.Sprintf(`SELECT id, %[1]s FROM citizen WHERE application = $1 AND deleted_at IS NULL AND %[1]s IN (%[2]s)`, column, strings.Join(list, ", ")), args...)
+		}, fmt.Sprintf(`SELECT id, %[1]s FROM citizen WHERE application = $1 AND deleted_at IS NULL AND %[1]s IN (%[2]s)`, column, strings.Join(marks, ", ")),
+			append([]any{n.Application}, values...)...)
 		if err != nil {
 			return p, err
 		}
@@ -289,9 +293,6 @@ func (s *Store) TokenLines(ctx context.Context, application, after int64, named 
 // tokenLines opens the rows of a chunk and writes their lines.
 func (s *Store) tokenLines(application int64, c *tokenChunkWork, write func([]byte, TokenCitizen) []byte) (out []TokenPiece, err error) {
 	piece := TokenPiece{Text: make([]byte, 0, maxPiece)}
-	var person struct {
-		ExternalRef string `json:"ref"`
-	}
 	for _, v := range c.rows {
 		of := TokenCitizen{TokenGrounds: TokenGrounds{Application: application, Citizen: v.citizen, Generation: v.generation}}
 		copy(of.ID[:], c.bytes[v.start:v.details])
@@ -302,12 +303,11 @@ func (s *Store) tokenLines(application int64, c *tokenChunkWork, write func([]by
 		}
 		plain, err := key.Open("details "+id, c.bytes[v.details:v.wrapped])
 		if err == nil {
-			err = json.Unmarshal(plain, &person)
+			of.ExternalRef, err = refOf(plain)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("details of citizen %s: %w", id, err)
 		}
-		of.ExternalRef = person.ExternalRef
 		before := len(piece.Text)
 		lines := write(piece.Text, of)
 		if len(lines) > maxPiece && before > 0 {
@@ -323,6 +323,19 @@ func (s *Store) tokenLines(application int64, c *tokenChunkWork, write func([]by
 		out = append(out, piece)
 	}
 	return out, nil
+}
+
+// refOf reads the reference alone of a profile, which it begins with: to decode the whole
+// takes as long as everything else that a token takes.
+func refOf(plain []byte) (string, error) {
+	if rest, ok := bytes.CutPrefix(plain, []byte(`{"ref":"`)); ok {
+		if ref, _, ok := bytes.Cut(rest, []byte(`"`)); ok && bytes.IndexByte(ref, '\\') < 0 {
+			return string(ref), nil
+		}
+	}
+	var p profile
+	err := json.Unmarshal(plain, &p)
+	return p.ExternalRef, err
 }
 
 // AppendTokens adds lines to the result of a job that makes tokens. Those of citizens who
