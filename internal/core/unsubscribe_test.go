@@ -204,7 +204,7 @@ func TestLeavingByALink(t *testing.T) {
 			t.Fatal(err)
 		}
 		for what, ask := range map[string]func() (core.Leaving, error){
-			"a look": func() (core.Leaving, error) { return s.Leaving(ctx, letter) },
+			"a look":  func() (core.Leaving, error) { return s.Leaving(ctx, letter) },
 			"a leave": func() (core.Leaving, error) { return s.Leave(ctx, letter, core.Visitor{}, true) },
 		} {
 			if got, err := ask(); err != nil || got != want || len(told) != 2 {

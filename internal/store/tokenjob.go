@@ -84,7 +84,7 @@ func (s *Store) CreateTokenJob(ctx context.Context, n NewTokens, actor string, o
 // tokenParams finds the citizens who are named.
 func (s *Store) tokenParams(ctx context.Context, n NewTokens) (TokenParams, error) {
 	p := TokenParams{Everyone: n.Named == nil, TokenPlan: n.TokenPlan}
-	args := map[string][]any{} // by column
+	args := map[string][]any{}   // by column
 	byKey := map[string]string{} // what was asked for, by how the store knows it
 	for _, k := range n.Named {
 		column, value, name := "ref_index", []byte(nil), k.ExternalRef

@@ -29,7 +29,7 @@ func (w *world) batch(t testing.TB, with object) *answer {
 func (c *client) readCSV(t testing.TB, target string) [][]string {
 	t.Helper()
 	status, text := c.glance(t, target)
-	list, err := csv.NewReader(strings.NewReader(string(text))).ReadAll()
+	list, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if status != 200 || err != nil {
 		t.Fatalf("%s: %d %.200s, %v", target, status, text, err)
 	}
