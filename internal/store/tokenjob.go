@@ -210,23 +210,30 @@ type tokenRow struct {
 }
 
 // TokenLines writes the lines of up to most citizens whose numbers are above after: of
-// those named, or of everyone where that is nil. last is the number up to which all are
+// those named, or of everyone where that is nil; those who were erased, or are others', are
+// passed over. last is the number up to which all are
 // done, 0 where there was none left. write adds the line of one citizen to lines; it is
 // called from several goroutines, for each citizen once.
 func (s *Store) TokenLines(ctx context.Context, application, after int64, named []int64, most int, write func(lines []byte, c TokenCitizen) []byte) (pieces []TokenPiece, last int64, err error) {
-	// The plus keeps the databases from going by the index of the references, which they
-	// would have to sort by number, all of them for each part.
+	// A part is a range of numbers, and the plus keeps the databases from going by another
+	// index: they would sort all citizens for each part.
 	query := `SELECT c.id, c.token_generation, c.public_id, c.details, k.wrapped FROM citizen c JOIN citizen_key k ON k.citizen = c.id
-		WHERE +c.application = $1 AND c.id > $2 AND c.deleted_at IS NULL `
-	args := []any{application, after, most}
+		WHERE +c.application = $1 AND c.id > $2 AND c.id <= $3 AND c.deleted_at IS NULL `
+	last = after + int64(most)
 	if named != nil {
-		at, found := slices.BinarySearch(named, after)
-		if found {
-			at++
-		}
+		at, _ := slices.BinarySearch(named, after+1)
 		if named = named[at:min(len(named), at+most)]; len(named) == 0 {
 			return nil, 0, nil
 		}
+		last = named[len(named)-1]
+	} else {
+		var more bool
+		if err := s.fixed.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM citizen WHERE id > $1)`, after).Scan(&more); err != nil || !more {
+			return nil, 0, s.classify(err)
+		}
+	}
+	args := []any{application, after, last}
+	if named != nil {
 		marks := make([]string, len(named))
 		for i, number := range named {
 			args = append(args, number)
@@ -234,7 +241,7 @@ func (s *Store) TokenLines(ctx context.Context, application, after int64, named 
 		}
 		query += `AND c.id IN (` + strings.Join(marks, ", ") + `) `
 	}
-	rows, err := s.read.QueryContext(ctx, query+`ORDER BY c.id LIMIT $3`, args...)
+	rows, err := s.read.QueryContext(ctx, query+`ORDER BY c.id`, args...)
 	if err != nil {
 		return nil, 0, s.classify(err)
 	}
@@ -265,7 +272,6 @@ func (s *Store) TokenLines(ctx context.Context, application, after int64, named 
 		next.bytes = append(next.bytes, wrapped...)
 		v.stop = len(next.bytes)
 		next.rows = append(next.rows, v)
-		last = v.citizen
 		if len(next.rows) == tokenChunk {
 			all = append(all, next)
 			begin(next)
@@ -283,9 +289,6 @@ func (s *Store) TokenLines(ctx context.Context, application, after int64, named 
 			return nil, 0, c.err
 		}
 		pieces = append(pieces, c.out...)
-	}
-	if named != nil {
-		last = named[len(named)-1] // one who was erased meanwhile is passed over
 	}
 	return pieces, last, nil
 }
