@@ -120,13 +120,13 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 		ids["/v1/subscriptions/{id}"+of] = subscription
 	}
 	for path, item := range loaded(t).Paths.Map() {
-		if strings.HasPrefix(path, "/v1/configuration/") && item.Post != nil {
+		if strings.HasPrefix(path, "/v1/configuration/") && item.Post != nil && item.Post.RequestBody != nil {
 			example := item.Post.RequestBody.Value.Content.Get("application/json").Example.(map[string]any)
 			if a := w.send("POST", path, example); a.StatusCode != http.StatusCreated && a.StatusCode != http.StatusConflict {
 				t.Fatalf("the example of %s answered %d: %s", path, a.StatusCode, a.text)
 			}
 			key, _ := cmp.Or(example["id"], example["reference"]).(string)
-			ids[path+"/{id}"] = key
+			ids[path+"/{id}"], ids[path+"/{id}/draft"] = key, key
 		}
 	}
 	before := w.everything()

@@ -177,7 +177,7 @@ func humaError(hc huma.Context, _ int, _ string, errs ...error) huma.StatusError
 	s := callOf(hc.Context()).server
 	s.note(hc.Context(), err)
 	where := "query"
-	if hc.Operation().RequestBody != nil {
+	if hc.Operation().RequestBody != nil || hc.Method() == http.MethodPost {
 		where = "body"
 	}
 	p := problemOf(hc.Context(), where, err)

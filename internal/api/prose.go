@@ -237,6 +237,32 @@ var operations = withKinds(map[string]prose{
 		description: "The consent state of somebody who is not known, for sign-up pages and widgets: only where the application takes what they send without a token, and from its allowed origins.",
 		errors:      []int{http.StatusForbidden, http.StatusNotFound}, answer: exampleConsentState,
 	},
+	"getTemplateDraft": {
+		tag: tagConfiguration, summary: "Read the draft of a template", errors: []int{http.StatusNotFound},
+		description: "What is being edited of a template and not published yet.",
+	},
+	"putTemplateDraft": {
+		tag: tagConfiguration, summary: "Write the draft of a template", errors: []int{http.StatusNotFound},
+		description: "Begins a draft, or replaces it. Nobody is shown it but by `GET /v1/consent-state` with `draft=true`. Whether it can be published is asked when that is done; its lint says so before.",
+		request:     `{"reference": "manage-all", "name": "Everything", "privacyPolicy": "policy-01", "blocks": [{"type": "text", "text": {"en": "You can change your mind at any time."}}]}`,
+	},
+	"deleteTemplateDraft": {
+		tag: tagConfiguration, summary: "Give up the draft of a template", errors: []int{http.StatusNotFound},
+		description: "What is published stays as it is.",
+	},
+	"publishTemplateDraft": {
+		tag: tagConfiguration, summary: "Publish the draft of a template", errors: []int{http.StatusNotFound, http.StatusConflict},
+		description: "Makes the draft the next revision of the template, which is shown from then on. Where the template was changed since the draft was begun that is a conflict.",
+	},
+	"lintTemplate": {
+		tag: tagConfiguration, summary: "Check the wording of a template", errors: []int{http.StatusNotFound},
+		description: "What is wrong, what is missing, and what treats a yes and a no unequally. The last is judged by lists of words in English and German: it helps, and proves nothing.",
+		answer:      `{"findings": [{"location": "blocks[0].options[0].label", "severity": "warning", "rule": "missing-translation", "message": "There is no text in de."}]}`,
+	},
+	"lintTemplateDraft": {
+		tag: tagConfiguration, summary: "Check the wording of the draft of a template", errors: []int{http.StatusNotFound},
+		description: "What the check of a template says of its draft; what could not be published is told as the rule `invalid`.",
+	},
 	"getOwnHistory": {
 		own: true, tag: tagForms, summary: "Read one's own history",
 		description: "What the history of a citizen is to whoever presents the citizen's token.",
@@ -972,6 +998,11 @@ var fields = map[string]struct {
 	"FormOption.party":           {description: "Who processes; null for a group."},
 	"FormOption.purpose":         {description: "Why; null for a group."},
 	"FormOption.channel":         {description: "Through which medium; null for a group."},
+
+	"Finding.location": {description: "Where in the template."},
+	"severity":         {description: "An `error` does not work like this, a `warning` is unfair or hard to understand.", values: values(consent.SeverityError, consent.SeverityWarning, consent.SeverityHint)},
+	"Finding.rule":     {description: "The rule.", values: consent.LintRules},
+	"Finding.message":  {description: "What was found, in a sentence."},
 
 	"Accept-Language": {description: "The languages that the reader understands, where none is asked for or the one asked for is not to be had."},
 	idempotencyKey:    {description: "Makes the request happen once: for 24 hours the same key with the same body gets the first answer again, and with another body it is refused."},

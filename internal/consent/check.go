@@ -252,23 +252,30 @@ func (k *checker) template(place string, t Template) {
 	}
 	for i, b := range t.Blocks {
 		at := at(place+".blocks", i)
+		k.optionalText(at+".heading", b.Heading)
 		switch b.Type {
-		case "permissions":
+		case PermissionsBlock:
 			k.knows(at+".statement", KindStatement, b.Statement)
 			for m, o := range b.Options {
 				k.blockOption(fmt.Sprintf("%s.options[%d]", at, m), o)
 			}
-		case "multi-choice-preference", "single-choice-preference":
+		case MultiChoiceBlock, SingleChoiceBlock:
 			k.knows(at+".preference", KindPreference, b.Preference)
-		case "text":
+		case TextBlock:
 			k.text(at+".text", b.Text)
 		default:
-			k.Add(at+".type", "must be permissions, multi-choice-preference, single-choice-preference or text")
+			k.Add(at+".type", "must be %s, %s, %s or %s", PermissionsBlock, MultiChoiceBlock, SingleChoiceBlock, TextBlock)
 		}
 	}
 }
 
 func (k *checker) blockOption(at string, b BlockOption) {
+	k.optionalText(at+".label", b.Label)
+	k.optionalText(at+".description", b.Description)
+	if c := b.Card; c != nil {
+		k.text(at+".card.on", c.On)
+		k.text(at+".card.off", c.Off)
+	}
 	if (b.Option == "") == (b.OptionGroup == "") {
 		k.Add(at, "must name either an option or an optionGroup")
 		return

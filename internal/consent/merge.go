@@ -1,6 +1,9 @@
 package consent
 
-import "cmp"
+import (
+	"cmp"
+	"slices"
+)
 
 // The types of block, as published.
 const (
@@ -156,7 +159,8 @@ func (m *merger) option(b BlockOption) (FormOption, bool) {
 	var mediums []string
 	if g := m.groups[b.OptionGroup]; g != nil {
 		out.OptionType, out.OptionID, out.Label = OptionGroup, g.ID, cmp.Or(m.say(b.Label), g.Name)
-		mediums = m.describeGroup(&out, g)
+		mediums = m.mediums(g)
+		out.DirectMarketing = !slices.ContainsFunc(g.Options, func(id string) bool { return m.options[id] == nil || !m.marketing(m.options[id]) })
 	} else if o := m.options[b.Option]; o != nil {
 		out.OptionType, out.OptionID = OptionSingle, o.ID
 		m.describe(&out, o)
@@ -202,16 +206,14 @@ func (m *merger) describe(out *FormOption, o *Option) {
 	out.Suppressed = listed && (out.Justification == Consent || out.Justification == LegitimateInterest)
 }
 
-// describeGroup says what holds of every option of a group, and gives their channels.
-func (m *merger) describeGroup(out *FormOption, g *OptionGroupItem) (mediums []string) {
-	out.DirectMarketing = true
+// mediums are the channels of the options of a group.
+func (s *Snapshot) mediums(g *OptionGroupItem) (list []string) {
 	for _, id := range g.Options {
-		if o := m.options[id]; o != nil {
-			mediums = append(mediums, o.Channel)
-			out.DirectMarketing = out.DirectMarketing && m.marketing(o)
+		if o := s.options[id]; o != nil {
+			list = append(list, o.Channel)
 		}
 	}
-	return mediums
+	return list
 }
 
 // Answerable reports whether a person can say yes or no on this lawful basis; the

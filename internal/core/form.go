@@ -147,6 +147,12 @@ func (s *Service) form(ctx context.Context, snap *consent.Snapshot, q FormQuery)
 	if !ok {
 		return consent.Form{}, errNoTemplate
 	}
+	if q.Draft {
+		var err error
+		if t.Template, err = s.draft(ctx, snap, t.Ref); err != nil {
+			return consent.Form{}, err
+		}
+	}
 	ask := consent.FormQuestion{Template: t, At: consent.At(time.Now())}
 	if q.RuleSet != "" {
 		if ask.Rules = snap.RuleSet(q.RuleSet); ask.Rules == nil {

@@ -116,6 +116,9 @@ func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []co
 				return err
 			}
 			written = append(written, v)
+			if err := t.endDraft(ctx, a.Number, v); err != nil {
+				return err
+			}
 			action := "catalogue.put"
 			if c.Archived {
 				action = "catalogue.archive"

@@ -80,6 +80,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		item["applicationId"] = w.id
 		examples[collection] = w.api.do(t, "POST", "/v1/configuration/"+collection, item).want(t, 201).text(t, "id")
 	}
+	draft := object{"reference": configured["templates"]["reference"], "name": "Draft"}
+	w.api.do(t, "PUT", query("/v1/configuration/templates/"+examples["templates"]+"/draft", "applicationId", w.id), draft).want(t, 200)
 	parameters := map[string]string{"applicationId": w.id, "externalRef": ref, "templateId": examples["templates"]}
 	granted := w.transaction(ref, []object{change("newsletter-email", "consent", "GRANTED")})
 	hook := w.subscription("https://receiver.example.com/", object{"status": "paused"})
@@ -107,6 +109,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		"POST /v1/subscriptions/{}/redeliver": object{"deliveryId": examples["deliveries"]},
 		"POST /v1/subscriptions/{}/resync":    object{"ratePerSecond": 5},
 		"POST /v1/subscriptions/{}/discard":   object{"citizenId": examples["citizens"]},
+
+		"PUT /v1/configuration/templates/{}/draft": draft,
 
 		"POST /v1/jobs": object{"applicationId": w.id, "kind": "ledger-check"},
 

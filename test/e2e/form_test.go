@@ -3,6 +3,7 @@ package e2e_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,5 +219,146 @@ func TestConsentState(t *testing.T) {
 				w.api.do(t, "POST", "/v1/consent-state", body).want(t, 200)
 			}
 		})
+	})
+}
+
+func TestTemplateDrafts(t *testing.T) {
+	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
+		w := start(t, s, northwind)
+		text := func(words string) object {
+			return object{"reference": "all", "name": "All", "blocks": []object{{"type": "text", "text": object{"en": words}}}}
+		}
+		item := text("One")
+		item["applicationId"] = w.id
+		id := w.api.do(t, "POST", "/v1/configuration/templates", item).want(t, 201).text(t, "id")
+		at := func(path string) string { return query("/v1/configuration/templates/"+path, "applicationId", w.id) }
+		shown := func(pairs ...string) any { return w.form(t, w.api, id, pairs...).at("blocks.0.text") }
+		old := w.form(t, w.api, id, "externalRef", "CUST-1")
+
+		w.api.do(t, "GET", at(id+"/draft"), nil).want(t, 404)
+		w.api.do(t, "PUT", at(id+"/draft"), object{"reference": "other", "name": "All"}).refused(t, 422, "reference")
+		if a := w.api.do(t, "PUT", at("all/draft"), text("Two")).want(t, 200); a.at("baseRevision") != 1.0 || a.at("content.name") != "All" {
+			t.Errorf("the draft: %s", a.raw)
+		}
+		if shown() != "One" || shown("draft", "true") != "Two" || w.form(t, w.api, id, "draft", "true").at("snapshot") != "" {
+			t.Error("a draft is shown before it is published, or not when asked for, or with proof")
+		}
+		if a := w.api.do(t, "POST", at(id+"/draft/publication"), nil).want(t, 200); a.at("revision") != 2.0 || shown() != "Two" {
+			t.Errorf("published: %s", a.raw)
+		}
+		w.api.do(t, "GET", at(id+"/draft"), nil).want(t, 404)
+		w.api.do(t, "POST", at(id+"/draft/publication"), nil).want(t, 404)
+
+		// A change that is published meanwhile is not lost.
+		w.api.do(t, "PUT", at(id+"/draft"), text("Three")).want(t, 200)
+		w.api.do(t, "PATCH", at(id), object{"applicationId": w.id, "name": "Renamed"}).want(t, 200)
+		w.api.do(t, "PUT", at(id+"/draft"), text("Four")).want(t, 200)
+		w.api.do(t, "POST", at(id+"/draft/publication"), nil).want(t, 409)
+		w.api.do(t, "DELETE", at(id+"/draft"), nil).want(t, 204)
+		w.api.do(t, "DELETE", at(id+"/draft"), nil).want(t, 404)
+
+		// One that breaks a rule can be kept and looked at, but not published.
+		broken := object{"reference": "all", "name": "All", "privacyPolicy": "policy-01", "blocks": []object{{"type": "permissions", "statement": "none", "options": []object{{"option": "none", "justification": "consent"}}}}}
+		w.api.do(t, "PUT", at(id+"/draft"), broken).want(t, 200)
+		w.form(t, w.api, id, "draft", "true")
+		if found := w.api.do(t, "GET", at(id+"/draft/lint"), nil).want(t, 200).list(t, "findings"); !slices.ContainsFunc(found, func(o object) bool { return o["rule"] == "invalid" && o["location"] == "blocks[0].statement" }) {
+			t.Errorf("found %v", found)
+		}
+		w.api.do(t, "POST", at(id+"/draft/publication"), nil).want(t, 422)
+		if found := w.api.do(t, "GET", at(id+"/lint"), nil).want(t, 200).list(t, "findings"); len(found) != 1 || found[0]["rule"] != "missing-translation" {
+			t.Errorf("found %v", found)
+		}
+
+		// What is archived is not shown any more, but what was shown can be answered.
+		w.api.do(t, "DELETE", at(id), nil).want(t, 204)
+		w.api.do(t, "GET", query("/v1/consent-state", "applicationId", w.id, "templateId", id), nil).want(t, 404)
+		w.api.do(t, "POST", "/v1/consent-state", old.body).want(t, 200)
+		old.body.(object)["snapshot"] = nil
+		w.api.do(t, "POST", "/v1/consent-state", old.body).refused(t, 422, "templateId")
+	})
+}
+
+func TestPagesOfOtherOrigins(t *testing.T) {
+	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
+		w := start(t, s, northwind)
+		template := w.api.do(t, "POST", "/v1/configuration/templates", object{"applicationId": w.id, "reference": "all", "name": "All", "blocks": []object{}}).want(t, 201).text(t, "id")
+		w.citizen(t, "CUST-1")
+		nobody := anonymous(t, w.server)
+		own := nobody.with("Authorization", "Bearer "+w.mint(t, object{"externalRef": "CUST-1", "expiryDate": ahead(time.Hour)}).text(t, "token"))
+		settings := func(with object) {
+			t.Helper()
+			doc := w.api.do(t, "GET", query("/v1/configuration", "applicationId", w.id), nil).want(t, 200).body
+			for name, v := range with {
+				doc.(object)["application"].(object)[name] = v
+			}
+			w.api.do(t, "PUT", query("/v1/configuration", "applicationId", w.id), doc).want(t, 200)
+		}
+		target, public := query("/v1/consent-state", "templateId", template), query("/v1/unauthenticated/consent-state", "templateId", template)
+		from := func(c *client, origin, target string) int {
+			t.Helper()
+			a := c.with("Origin", origin).do(t, "GET", target, nil)
+			if a.header.Get("Access-Control-Allow-Origin") != "*" || !strings.Contains(a.header.Get("Access-Control-Expose-Headers"), "X-Request-Id") {
+				t.Errorf("%s from %s: a page cannot read the answer: %v", target, origin, a.header)
+			}
+			return a.status
+		}
+		const shop, other = "https://shop.example", "https://other.example"
+		if got := from(own, shop, target); got != 200 {
+			t.Errorf("any origin with a token: %d", got)
+		}
+		if got := from(nobody, shop, target); got != 401 {
+			t.Errorf("without a token: %d", got)
+		}
+		if got := from(nobody, shop, public); got != 404 {
+			t.Errorf("in public where it is off: %d", got)
+		}
+		settings(object{"allowedOrigins": []string{shop}, "unauthenticatedCapture": true})
+		for _, c := range []struct {
+			who    *client
+			origin string
+			target string
+			want   int
+		}{
+			{own, shop, target, 200},
+			{own, other, target, 403},
+			{own, "null", "/v1/citizens/me/history", 403},
+			{own, w.server.URL, target, 200},
+			{nobody, shop, public, 200},
+			{nobody, other, public, 403},
+			{nobody, w.server.URL, public, 200},
+			{nobody, shop, query("/v1/unauthenticated/consent-state", "templateId", "all"), 404}, // a reference is not enough
+		} {
+			if got := from(c.who, c.origin, c.target); got != c.want {
+				t.Errorf("%s from %s: %d, want %d", c.target, c.origin, got, c.want)
+			}
+		}
+	})
+}
+
+func TestCreationDefaults(t *testing.T) {
+	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {
+		w := start(t, s, northwind)
+		w.citizen(t, "before")
+		w.api.do(t, "POST", "/v1/configuration/templates", object{"applicationId": w.id, "reference": "citizen-creation-defaults", "name": "Defaults", "privacyPolicy": "policy-01", "blocks": []object{
+			{"type": "permissions", "statement": "statement-01", "options": []object{{"option": "research-email", "justification": "legitimate-interest"}, {"option": "newsletter-email", "justification": "consent"}}},
+		}}).want(t, 201)
+		w.citizen(t, "created")
+		w.record(t, "recorded", change("newsletter-email", "consent", "GRANTED"))
+		form := w.form(t, w.api, "citizen-creation-defaults", "externalRef", "answered")
+		edit(t, form.body, "blocks.0.options.0.selected", false)
+		w.api.do(t, "POST", "/v1/consent-state", form.body).want(t, 200)
+		w.api.do(t, "POST", "/v1/citizens/bulk", object{"applicationId": w.id, "citizens": []object{{"externalRef": "bulk"}}}).want(t, 200)
+		for ref, want := range map[string]string{
+			"before": "map[]", "created": "map[research-email:CLAIMED]", "recorded": "map[newsletter-email:GRANTED research-email:CLAIMED]",
+			"answered": "map[research-email:OBJECTION_UPHELD]", "bulk": "map[research-email:CLAIMED]",
+		} {
+			states := map[string]any{}
+			for _, p := range w.api.do(t, "GET", query("/v1/permissions", "applicationId", w.id, "externalRef", ref), nil).want(t, 200).list(t, "permissions") {
+				states[p["optionId"].(string)] = p["state"]
+			}
+			if got := fmt.Sprint(states); got != want {
+				t.Errorf("%s: %s, want %s", ref, got, want)
+			}
+		}
 	})
 }
