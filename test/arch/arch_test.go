@@ -95,13 +95,17 @@ var samples = map[string]struct{ broken, kept map[string]string }{
 		broken: map[string]string{"internal/token/a.go": ours("store")},
 		kept:   map[string]string{"internal/token/a.go": ours("consent", "seal")},
 	},
+	"imports of words": {
+		broken: map[string]string{"internal/words/a.go": ours("consent")},
+		kept:   map[string]string{"internal/words/a.go": imports("embed")},
+	},
 	"imports of mail": {
 		broken: map[string]string{"internal/mail/a.go": imports(module + "/client")},
-		kept:   map[string]string{"internal/mail/a.go": ours("consent")},
+		kept:   map[string]string{"internal/mail/a.go": ours("consent", "words")},
 	},
 	"imports of core": {
 		broken: map[string]string{"internal/core/a.go": ours("deliver")},
-		kept:   map[string]string{"internal/core/a.go": ours("consent", "store", "token", "seal", "safehttp", "words")},
+		kept:   map[string]string{"internal/core/a.go": ours("consent", "store", "token", "seal", "safehttp", "mail", "words")},
 	},
 	"imports of deliver": {
 		broken: map[string]string{"internal/deliver/a.go": ours("web")},
