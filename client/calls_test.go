@@ -249,6 +249,30 @@ func TestCalls(t *testing.T) {
 			json.RawMessage(`{"application": {"name": "NW"}}`),
 		},
 		{
+			"read a consent state", `{"applicationId":"nw","citizenId":null,"externalRef":"A/1","templateId":"t_1","locale":"de","locales":["en","de"],"direction":"ltr","snapshot":"s","privacyPolicy":null,"blocks":[
+				{"type":"permissions","statement":{"id":"ps_1","reference":"st","version":2,"text":"T","content":[]},"options":[{"optionId":"o","optionType":"option","justification":"consent","label":"O","selected":null,"state":null,"party":null}]},
+				{"type":"single-choice-preference","reference":"often","label":"How often","selectedChoice":"weekly","choices":[{"reference":"weekly","label":"W","selected":false}]}]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.ConsentState(ctx, client.ConsentStateQuery{ApplicationID: "nw", ExternalRef: "A/1", TemplateID: "t_1", RuleID: "r", Locale: "de"})
+			},
+			seen{Call: "GET /v1/consent-state?applicationId=nw&externalRef=A%2F1&locale=de&ruleId=r&templateId=t_1"},
+			client.ConsentState{ApplicationID: "nw", ExternalRef: "A/1", TemplateID: "t_1", Locale: "de", Locales: []string{"en", "de"}, Direction: "ltr", Snapshot: "s", Blocks: []client.ConsentBlock{
+				{Type: client.PermissionsBlock, Statement: &client.ConsentStatement{ID: "ps_1", Reference: "st", Version: 2, Text: "T"}, Options: []client.ConsentOption{{OptionID: "o", OptionType: "option", Justification: "consent", Label: "O"}}},
+				{Type: client.SingleChoiceBlock, Reference: "often", Label: "How often", SelectedChoice: new("weekly"), Choices: []client.ConsentChoice{{Reference: "weekly", Label: "W"}}},
+			}},
+		},
+		{
+			"answer a consent state", `{"citizenId":"ctz_1","externalRef":"A/1","transactions":[{"transactionId":"txn_1","citizenId":"ctz_1"}],"submissions":[]}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.AnswerConsentState(ctx, client.ConsentStateAnswer{
+					ConsentState:    client.ConsentState{ApplicationID: "nw", ExternalRef: "A/1", TemplateID: "t_1", Blocks: []client.ConsentBlock{{Type: client.PermissionsBlock, Options: []client.ConsentOption{{OptionID: "o", Justification: "consent", Selected: new(true)}}}}},
+					SubmitAsPending: true, Origin: client.Origin{Channel: "web"},
+				})
+			},
+			seen{"POST /v1/consent-state", `{"applicationId":"nw","externalRef":"A/1","templateId":"t_1","blocks":[{"type":"permissions","options":[{"optionId":"o","justification":"consent","selected":true}]}],"submitAsPending":true,"channel":"web"}`, true},
+			client.AnsweredConsentState{CitizenID: "ctz_1", ExternalRef: "A/1", Transactions: []client.Receipt{{TransactionID: "txn_1", CitizenID: "ctz_1"}}, Submissions: []client.SubmissionOutcome{}},
+		},
+		{
 			"find a template", `{"id":"t_1","applicationId":"nw","reference":"sign/up","name":"Sign up","revision":3,"archived":false,"blocks":[]}`,
 			func(ctx context.Context, c *client.Client) (any, error) { return c.Template(ctx, "nw", "sign/up") },
 			seen{Call: "GET /v1/configuration/templates/sign%2Fup?applicationId=nw"},
