@@ -1,0 +1,135 @@
+package core_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store/storetest"
+)
+
+// withTemplate gives an application a template that asks for consent and states an interest.
+func (v *signUps) withTemplate(application string) {
+	v.t.Helper()
+	doc, err := v.svc.ExportCatalogue(v.t.Context(), application)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	doc.Templates = []consent.Template{{Reference: "manage-all", Name: "Everything", PrivacyPolicy: "policy-01", Blocks: []consent.Block{{
+		Type: consent.PermissionsBlock, Statement: "statement-01", Options: []consent.BlockOption{
+			{Option: "newsletter-email", Justification: consent.Consent}, {Option: "research-email", Justification: consent.LegitimateInterest},
+		},
+	}}}}
+	if _, err := v.svc.ImportCatalogue(v.t.Context(), application, doc, core.Import{}); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// formOf reads the form that a citizen is shown, with its only option switched on.
+func (v *signUps) formOf(application, ref string) consent.Form {
+	v.t.Helper()
+	f, err := v.svc.Form(v.t.Context(), v.actor, core.FormQuery{ApplicationID: application, TemplateID: "manage-all", Citizen: consent.CitizenKey{ExternalRef: ref}})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	for _, b := range f.Blocks {
+		for i := range b.Options {
+			b.Options[i].Selected = new(true)
+		}
+	}
+	return f
+}
+
+// answer sends a form back for a citizen.
+func (v *signUps) answer(f consent.Form, ref string) (core.Answered, error) {
+	return v.svc.Answer(v.t.Context(), v.actor, core.Request{}, core.FormAnswer{Form: f, Citizen: consent.CitizenKey{ExternalRef: ref}})
+}
+
+func (v *signUps) expectSnapshotRefused(f consent.Form, ref string) {
+	v.t.Helper()
+	_, err := v.answer(f, ref)
+	e, ok := errors.AsType[*consent.Error](err)
+	if !ok || e.Kind != consent.Invalid || len(e.Fields) != 1 || e.Fields[0].Location != "snapshot" {
+		v.t.Errorf("the snapshot is answered with %v", err)
+	}
+}
+
+// What was shown is proven for a day, and then no more.
+func TestASnapshotHoldsForADay(t *testing.T) {
+	inTime(t, func(t *testing.T, v *signUps) {
+		v.withTemplate("northwind")
+		early, late := v.formOf("northwind", "CUST-1"), v.formOf("northwind", "CUST-2")
+		time.Sleep(24*time.Hour - time.Second)
+		out, err := v.answer(early, "CUST-1")
+		if err != nil || len(out.Transactions) == 0 {
+			t.Fatalf("after a day less a second: %v, %+v", err, out)
+		}
+		if shown := out.Transactions[0].Transaction.Form; shown == nil || shown.Unproven {
+			t.Errorf("the proof of what was shown is %+v", shown)
+		}
+		time.Sleep(time.Second)
+		v.expectSnapshotRefused(late, "CUST-2")
+	})
+}
+
+// What one application has shown proves nothing in another.
+func TestASnapshotIsOfOneApplication(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		other := storetest.Application(t, v.st, "other")
+		v.withTemplate("northwind")
+		v.withTemplate("other")
+		v.actor.Applications = append(v.actor.Applications, other.Application)
+		f := v.formOf("northwind", "CUST-1")
+		f.ApplicationID = "other"
+		f.TemplateID = v.formOf("other", "CUST-1").TemplateID
+		v.expectSnapshotRefused(f, "CUST-1")
+	})
+}
+
+// A citizen whose address is on the do-not-contact list is shown that, and a yes in the
+// form does not take it off.
+func TestAFormSaysWhatIsSuppressed(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		v.withTemplate("northwind")
+		if _, err := v.answer(v.formOf("northwind", "CUST-1"), "CUST-1"); err != nil {
+			t.Fatal(err)
+		}
+		c, err := v.svc.CitizenByRef(t.Context(), v.actor, "northwind", "CUST-1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := v.svc.SetEmail(t.Context(), v.actor, core.Request{}, c.ID, "ada@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.svc.Suppress(t.Context(), v.actor, core.Request{}, core.NewSuppression{ApplicationID: "northwind", Address: core.ListedAddress{Email: "ada@example.com"}, Channels: []string{"email"}, Reason: "asked"}); err != nil {
+			t.Fatal(err)
+		}
+		f := v.formOf("northwind", "CUST-1")
+		found := false
+		for _, b := range f.Blocks {
+			for _, o := range b.Options {
+				if o.Channel != nil && o.Channel.ID == "email" && (o.Justification == consent.Consent || o.Justification == consent.LegitimateInterest) {
+					found = true
+					if !o.Suppressed || o.State == nil || !o.State.Refusal() {
+						t.Errorf("%s reads %+v", o.OptionID, o)
+					}
+				}
+			}
+		}
+		if !found {
+			t.Fatal("the form offers nothing by e-mail")
+		}
+		if _, err := v.answer(f, "CUST-1"); err != nil {
+			t.Fatal(err)
+		}
+		for _, b := range v.formOf("northwind", "CUST-1").Blocks {
+			for _, o := range b.Options {
+				if o.Channel != nil && o.Channel.ID == "email" && o.Justification == consent.Consent && !o.Suppressed {
+					t.Errorf("a yes took %s off the list", o.OptionID)
+				}
+			}
+		}
+	})
+}
