@@ -57,6 +57,17 @@ func In(locale string) Speaker {
 	return Speaker{tag, i18n.NewLocalizer(l.bundle, tag.String(), Fallback.String())}
 }
 
+// Texts gives all messages of one part as they are stored, in the language that comes
+// nearest to a locale, for a program that says them elsewhere.
+func Texts(part, locale string) (language.Tag, []byte) {
+	tag := In(locale).Tag
+	b, err := texts.ReadFile(path.Join("texts", part+"."+tag.String()+".json"))
+	if err != nil {
+		panic(fmt.Sprintf("words: the texts are compiled in and cannot be read: %v", err))
+	}
+	return tag, b
+}
+
 // Languages are those that we speak.
 func Languages() []language.Tag { return load().bundle.LanguageTags() }
 

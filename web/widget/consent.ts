@@ -1,0 +1,4 @@
+// All three widgets in one file.
+import "./manage";
+import "./capture";
+import "./history";

@@ -1,0 +1,72 @@
+// <opencpm-manage>: a citizen sees and changes what applies, by a token.
+import { type Form, FormWidget } from "./form";
+import { define, h, mirror } from "./widget";
+
+export class Manage extends FormWidget {
+  protected static override asks = ["template", "token", "rule"];
+  protected submitWord_ = "save";
+
+  protected ask_(signal: AbortSignal): Promise<Form> | undefined {
+    if (!this.template || !this.token) return undefined;
+    return this.call_<Form>("/v1/consent-state", { templateId: this.template, ruleId: this.rule, locale: this.locale }, signal);
+  }
+
+  protected send_(form: Form): Promise<unknown> {
+    return this.call_("/v1/consent-state", {}, undefined, {
+      ...form, ruleId: this.rule || undefined, channel: this.channel || undefined, campaign: this.campaign || undefined, submitAsPending: this.pending || undefined,
+    });
+  }
+
+  protected receipt_(changes: { name: string; now: string; was: string }[], form: Form): Node[] {
+    const time = new Intl.DateTimeFormat(this.locale_, { timeStyle: "short" }).format(new Date());
+    const policy = form.privacyPolicy;
+    return [h("p", {}, h("strong", {}, this.say_("saved", { Time: time })), policy && ` ${this.say_("policy", { Name: policy.name, Version: policy.version })}.`), ...this.list_(changes)];
+  }
+
+  protected override stopper_(): HTMLElement | null {
+    return this.options_().some((o) => o.directMarketing) ? this.button_("stop", "stop", () => this.stop_()) : null;
+  }
+
+  /** Stops all marketing at once: one step, nothing asked, and said of what was never answered too. */
+  private stop_(): void {
+    for (const o of this.options_()) if (o.directMarketing) o.selected = false;
+    this.sync_();
+    this.emit_("update", this.value);
+    const go = () => this.press_();
+    if (this.saving_) this.saving_.then(go, go);
+    else go();
+  }
+
+  protected answered_(): void {
+    if (this.autosave) return void this.autosave_();
+    const n = this.changes_(this.was_!, this.form_!).length;
+    this.tell_(n > 0 && this.say_("unsaved", { PluralCount: n }));
+  }
+
+  /** Saves until what is shown is what was saved. A switch that could not be saved goes back. */
+  private async autosave_(): Promise<void> {
+    if (this.saving_) return;
+    try {
+      while (this.was_ && JSON.stringify(this.form_) !== JSON.stringify(this.was_)) await this.submit();
+    } catch {
+      this.reset();
+      this.fail_(this.say_("saveFailed"));
+    }
+  }
+}
+
+export interface Manage {
+  template: string;
+  token: string;
+  rule: string;
+  channel: string;
+  campaign: string;
+  buttons: string;
+  pending: boolean;
+  autosave: boolean;
+  none: boolean;
+  cancel: boolean;
+}
+
+mirror(Manage, ["template", "token", "rule", "channel", "campaign", "buttons"], ["pending", "autosave", "none", "cancel"]);
+define("opencpm-manage", Manage);
