@@ -53,10 +53,14 @@ export class Capture extends FormWidget {
 
   private who_(): { uniqueReference?: string; emailAddress?: string } {
     const read = (v: Given) => (typeof v === "function" ? v() : v) || undefined;
-    const host = this.for ? document.getElementById(this.for) : null;
     const uniqueReference = read(this.reference);
-    const emailAddress = read(this.email) ?? this.field_?.value.trim() ?? (uniqueReference ? undefined : host?.querySelector<HTMLInputElement>("input[type=email]")?.value.trim());
-    return { uniqueReference, emailAddress: emailAddress || undefined };
+    const emailAddress = read(this.email) ?? (uniqueReference ? undefined : (this.field_ ?? this.theirs_())?.value.trim() || undefined);
+    return { uniqueReference, emailAddress };
+  }
+
+  /** Gives the field for the address that the form of the page has. */
+  private theirs_(): HTMLInputElement | null | undefined {
+    return (this.for ? document.getElementById(this.for) : this.closest("form"))?.querySelector<HTMLInputElement>("input[type=email]");
   }
 
   protected ask_(signal: AbortSignal): Promise<Form> | undefined {
@@ -73,7 +77,7 @@ export class Capture extends FormWidget {
   /** A sign-up that nobody else says the address of asks for it. */
   protected override extra_(): HTMLElement | null {
     this.field_ = undefined;
-    if (this.reference || this.email || this.for || this.buttons === "none") return null;
+    if (this.reference || this.email || this.for || this.theirs_() || this.buttons === "none") return null;
     this.field_ = h("input", { id: "email", type: "email", class: "field", autocomplete: "email", required: true, dir: "ltr", "aria-describedby": "email-error", oninput: () => this.tellForm_() });
     return h("div", { part: "section", class: "section email", "data-ask": "emailInvalid" }, h("label", { part: "label", class: "name", for: "email" }, this.say_("email")), this.field_, h("div", { part: "error", class: "error", id: "email-error" }));
   }
@@ -104,11 +108,7 @@ export class Capture extends FormWidget {
   protected receipt_(changes: unknown[]): Node[] {
     if (changes.length === 0) return [h("p", {}, this.say_("nothingSent"))];
     const confirm = this.pending || this.who_().emailAddress;
-    if (this.buttons !== "none") {
-      this.body_.replaceChildren();
-      this.status_.tabIndex = -1;
-      this.status_.focus();
-    }
+    if (this.buttons !== "none" && !this.for) this.body_.replaceChildren(); // it is done with
     return [h("p", {}, h("strong", {}, this.say_("sent")), confirm ? ` ${this.say_("confirm")}` : "")];
   }
 

@@ -54,11 +54,10 @@ style(css);
 
 const copy = <T>(v: T): T => JSON.parse(JSON.stringify(v)) as T;
 const single = "single-choice-preference";
-const basis: Record<string, string> = { contract: "contract", "legal-obligation": "legal", "public-interest": "public", "vital-interest": "vital" };
 let next = 0;
 
 /** Whether an option can be answered at all. */
-const open = (o: Option): boolean => !o.suppressed && !(o.justification in basis);
+const open = (o: Option): boolean => !o.suppressed && /^(consent|legitimate-interest)$/.test(o.justification);
 
 export abstract class FormWidget extends Widget {
   protected form_?: Form;
@@ -133,7 +132,7 @@ export abstract class FormWidget extends Widget {
   private buttons_(): HTMLElement | null {
     if (this.getAttribute("buttons") === "none") return null;
     return h("div", { class: "buttons" },
-      !this.hasAttribute("autosave") && this.button_(this.submitWord_, "submit", () => undefined, "submit"),
+      !this.hasAttribute("autosave") && !this.hasAttribute("for") && this.button_(this.submitWord_, "submit", () => undefined, "submit"),
       this.stopper_(),
       this.hasAttribute("none") && this.button_("none", "none", () => this.none_()),
       this.hasAttribute("cancel") && this.button_("cancel", "cancel", () => this.reset()));
@@ -143,11 +142,11 @@ export abstract class FormWidget extends Widget {
     const id = `b${++next}`;
     const title = b.heading || b.label;
     if (b.choices) return this.question_(b, title ?? "", id);
-    return h("div", { part: "section", class: "section", role: title && b.options ? "group" : null, "aria-labelledby": title && b.options ? id : null },
-      title && h("div", { part: "heading", class: "heading", id, role: "heading", "aria-level": 3 }, title),
-      b.statement && h("div", { part: "statement", class: "statement" }, ...this.prose_(b.statement)),
-      b.type === "text" && h("div", { part: "statement", class: "statement" }, ...this.prose_(b)),
-      ...(b.options ? this.topics_(b.options) : []));
+    const said = b.options ? b.statement : b;
+    return h("div", { part: "section", class: b.options && "section", role: title && "group", "aria-labelledby": title && id },
+      title && h("div", { part: "heading", class: "heading", id }, title),
+      said && h("div", { part: "statement", class: "statement" }, ...this.prose_(said)),
+      ...this.topics_(b.options ?? []));
   }
 
   private prose_(b: { text?: string; content?: RichText[] }): Node[] {
@@ -177,13 +176,13 @@ export abstract class FormWidget extends Widget {
   /** A consent: off unless it was given. */
   private toggle_(o: Option, label: string, description?: string, topic = ""): HTMLElement {
     const id = `o${++next}`;
-    return this.switch_(id, label, description, topic, o.card, () => !!o.selected, (on) => {
+    return this.switch_(id, label, topic ? "" : "name", description, topic, o.card, () => !!o.selected, (on) => {
       const before = this.twin_(o)?.selected ?? null;
       this.each_(o, (twin) => { twin.selected = on || before !== null ? on : null; });
     }, o.state === "PENDING" ? this.say_("pending") : "");
   }
 
-  private switch_(id: string, label: string, description: string | undefined, topic: string, card: Option["card"], get: () => boolean, set: (on: boolean) => void, note = ""): HTMLElement {
+  private switch_(id: string, label: string, kind: string, description: string | undefined, topic: string, card: Option["card"], get: () => boolean, set: (on: boolean) => void, note = ""): HTMLElement {
     const input = h("input", {
       type: "checkbox", id, part: "switch", class: "switch", role: this.hasAttribute("autosave") ? "switch" : null,
       "aria-labelledby": `${topic} ${id}l`.trim(), "aria-describedby": `${id}d`,
@@ -200,7 +199,7 @@ export abstract class FormWidget extends Widget {
       described.textContent = [description, note, said && card ? (on ? card.on : card.off) : ""].filter(Boolean).join(" · ");
     });
     return h("label", { part: "option", class: "option", for: id },
-      h("span", { class: "text" }, h("span", { part: "label", id: `${id}l`, class: topic ? "" : "name" }, label), described),
+      h("span", { class: "text" }, h("span", { part: "label", id: `${id}l`, class: kind }, label), described),
       state, input);
   }
 
@@ -211,7 +210,7 @@ export abstract class FormWidget extends Widget {
     const description = o.description && h("span", { class: "quiet" }, o.description);
     const said = h("span", { class: "text" }, name, description, text);
     if (!open(o)) {
-      text.textContent = this.say_(o.suppressed ? "suppressed" : basis[o.justification]);
+      text.textContent = this.say_(o.suppressed ? "suppressed" : o.justification);
       return h("div", { part: "option", class: "option" }, said);
     }
     const button = h("button", { type: "button", part: "button", onclick: () => {
@@ -222,11 +221,11 @@ export abstract class FormWidget extends Widget {
     } });
     this.bound_.push(() => {
       const off = o.selected === false;
-      text.textContent = this.say_(off ? "objected" : "interest");
+      text.textContent = this.say_(off ? "objected" : o.justification);
       button.textContent = this.say_(off ? "allow" : "object");
       button.setAttribute("aria-label", this.say_(off ? "allowOf" : "objectTo", { Name: o.label }));
     });
-    return h("div", { part: "option", class: "option" }, said, button);
+    return h("div", { part: "option", class: "option sentence" }, said, button);
   }
 
   private question_(b: Block, title: string, id: string): HTMLElement {
@@ -236,7 +235,7 @@ export abstract class FormWidget extends Widget {
       h("legend", { part: "heading", class: "heading" }, title),
       ...b.choices!.map((c) => {
         const key = `c${++next}`;
-        if (!one) return this.switch_(key, c.label, "", "", null, () => !!c.selected, (on) => this.same_(b, (twin) => { for (const v of twin.choices!) if (v.reference === c.reference) v.selected = on; }));
+        if (!one) return this.switch_(key, c.label, "", "", "", null, () => !!c.selected, (on) => this.same_(b, (twin) => { for (const v of twin.choices!) if (v.reference === c.reference) v.selected = on; }));
         const input = h("input", { type: "radio", name: id, id: key, class: "radio", required: must, onchange: () => { this.same_(b, (twin) => { twin.selectedChoice = c.reference; }); this.changed_(); } });
         this.bound_.push(() => { input.checked = b.selectedChoice === c.reference; });
         return h("label", { part: "option", class: "option", for: key }, h("span", { part: "label", class: "text" }, c.label), input);
@@ -311,6 +310,7 @@ export abstract class FormWidget extends Widget {
       this.was_ = sent;
       this.turn_("saved");
       this.tell_(...this.receipt_(changes, sent));
+      if (!this.controls_?.isConnected) this.status_.focus();
       this.emit_("success", { response, submission: sent });
       return response;
     } catch (cause) {

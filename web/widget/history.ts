@@ -17,8 +17,6 @@ interface Entry {
 
 interface Page { history: Entry[]; nextCursor: string | null }
 
-const states: Record<string, string> = { GRANTED: "granted", DENIED: "denied", PENDING: "awaiting", CLAIMED: "claimed", OBJECTED: "objection", OBJECTION_UPHELD: "upheld" };
-
 export class History extends Widget {
   protected static override asks = ["token"];
   private more_ = 0;
@@ -69,7 +67,7 @@ export class History extends Widget {
     return h("li", { part: "row", class: "option row", tabindex: -1 },
       h("div", { class: "text" },
         h("time", { datetime: at, class: "quiet" }, when),
-        ...(e.transaction ? e.transaction.changes.map((c) => this.line_([c.purpose?.name, c.channel?.name].filter(Boolean).join(", ") || c.name || "", this.say_(states[c.state]), c.state === "GRANTED")) : []),
+        ...(e.transaction ? e.transaction.changes.map((c) => this.line_([c.purpose?.name, c.channel?.name].filter(Boolean).join(", ") || c.name || "", this.say_(c.state), c.state === "GRANTED")) : []),
         e.submission && this.line_(e.submission.label ?? "", new Intl.ListFormat(this.locale_).format(e.submission.choices.map((c) => c.label)) || this.say_("noChoice"), false),
         e.transaction?.reverts && h("span", { part: "state", class: "word" }, this.say_("undone")),
         text && h("details", {}, h("summary", {}, this.say_("shown")), h("p", { part: "statement" }, text)),

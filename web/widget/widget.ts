@@ -30,7 +30,7 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Record<s
   const e = document.createElement(tag);
   for (const [name, value] of Object.entries(props)) {
     if (typeof value === "function") e.addEventListener(name.slice(2), value as EventListener);
-    else if (value != null && value !== false) e.setAttribute(name, value === true ? "" : String(value));
+    else if (value != null && value !== false) e.setAttribute(name, String(value));
   }
   e.append(...children.filter((c): c is Node | string => !!c));
   return e;
@@ -99,7 +99,7 @@ export abstract class Widget extends HTMLElement {
 
   protected root_: ShadowRoot;
   protected body_ = h("div", { class: "body" });
-  protected status_ = h("div", { part: "status", class: "status", role: "status" });
+  protected status_ = h("div", { part: "status", class: "status", role: "status", tabindex: -1 });
   protected alert_ = h("div", { part: "error", class: "error", role: "alert" });
   protected words_: Words = english;
   protected locale_ = "en";
@@ -205,11 +205,11 @@ export abstract class Widget extends HTMLElement {
     spoken.catch(() => undefined); // it is awaited below, if at all
     try {
       const value = await asked;
-      const locale = (value as { locale?: string }).locale || this.guess_();
+      const { locale = this.guess_(), direction } = value as { locale?: string; direction?: string };
       const said = locale === this.guess_() ? await spoken : await words(this.api, locale);
       if (mine.signal.aborted) return;
       this.words_ = said;
-      this.speak_(locale);
+      this.speak_(locale, direction);
       this.tell_();
       this.value_ = value;
       this.turn_(this.show_(value));
@@ -288,11 +288,9 @@ export abstract class Widget extends HTMLElement {
     return h("button", { type, part: `button ${part}`.trim(), class: part, onclick: act }, this.say_(word));
   }
 
-  private speak_(locale: string): void {
-    this.locale_ = locale || "en";
-    const rtl = /^(ar|he|fa|ur|ps|sd|ug|yi|dv|ckb)\b|-(Arab|Hebr)\b/i.test(locale);
-    this.frame_.lang = this.locale_;
-    this.frame_.dir = rtl ? "rtl" : "ltr";
+  private speak_(locale: string, direction = this.say_("direction")): void {
+    this.frame_.lang = this.locale_ = locale || "en";
+    this.frame_.dir = direction;
   }
 
   /** Puts on the one style sheet of all widgets, which a policy for styles does not forbid. */

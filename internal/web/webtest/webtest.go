@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -148,9 +149,10 @@ type Tab struct {
 	ctx  context.Context
 	view View
 
-	mu    sync.Mutex
-	noise []string
-	quiet sync.WaitGroup
+	mu       sync.Mutex
+	noise    []string
+	expected []string // parts of the noise that belong to the test
+	quiet    sync.WaitGroup
 }
 
 // Open opens an empty tab, which closes when the test ends. The test fails if the
@@ -229,8 +231,23 @@ func (tab *Tab) check() {
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	for _, n := range tab.noise {
-		tab.t.Errorf("%v: %s", tab.view, n)
+		if !slices.ContainsFunc(tab.expected, func(part string) bool { return strings.Contains(n, part) }) {
+			tab.t.Errorf("%v: %s", tab.view, n)
+		}
 	}
+	for _, part := range tab.expected {
+		if !slices.ContainsFunc(tab.noise, func(n string) bool { return strings.Contains(n, part) }) {
+			tab.t.Errorf("%v: there was no noise of %q", tab.view, part)
+		}
+	}
+}
+
+// Expect says that noise with each of these parts is what the test is about: it must
+// come, and fails nothing.
+func (tab *Tab) Expect(parts ...string) {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
+	tab.expected = append(tab.expected, parts...)
 }
 
 // Allow grants permissions of the Permissions API, such as clipboard-read, to all
