@@ -49,8 +49,9 @@ fmt: ## format the Go code
 fuzz: ## fuzz every decoder for FUZZTIME (30s) each
 	scripts/fuzz $(FUZZTIME)
 
-soak: ## the long run: all tests under the race detector three times, 500 runs of delivery's state machine, five minutes of fuzzing per decoder
+soak: ## the long run: all tests under the race detector three times, 500 runs of delivery's state machine, every screen, five minutes of fuzzing per decoder
 	go test -count=1 -timeout=2h ./internal/deliver -run TestStateMachine -rapid.checks=500
+	go test -count=1 -timeout=1h ./internal/portal -run TestWidgetMatrix -widget-matrix=$(CURDIR)/docs/accessibility.md
 	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=3 -race -shuffle=on -timeout=2h ./...
 	scripts/fuzz 5m
 

@@ -48,7 +48,7 @@ export class History extends Widget {
     const step = Math.max(1, Number(this.limit) || 10);
     const shown = entries.slice(0, step + this.more_);
     this.body_.replaceChildren(
-      h("ol", { part: "section", class: "section", role: "list" }, ...shown.map((e) => this.row_(e))),
+      h("ol", { part: "section", class: "section rows", role: "list" }, ...shown.map((e) => this.row_(e))),
       shown.length < entries.length ? h("div", { class: "buttons" }, this.button_("more", "more", () => {
         this.more_ += step;
         this.show_(value);

@@ -12,6 +12,7 @@ export interface RichText {
   type: string;
   text?: string;
   href?: string;
+  start?: number; // of a list that is numbered
   children?: RichText[];
 }
 
@@ -42,7 +43,7 @@ export function rich(nodes: RichText[] | null | undefined): Node[] {
     const inner = n.text === undefined ? rich(n.children) : [document.createTextNode(n.text), ...rich(n.children)];
     switch (n.type) {
       case "paragraph": return h("p", {}, ...inner);
-      case "list": return h("ul", {}, ...inner);
+      case "list": return n.start === undefined ? h("ul", {}, ...inner) : h("ol", { start: n.start }, ...inner);
       case "item": return h("li", {}, ...inner);
       case "strong": return h("strong", {}, ...inner);
       case "link":
