@@ -96,8 +96,18 @@ func (c *Client) Changes(ctx context.Context, q ChangesQuery) iter.Seq2[ChangeLi
 // PastChange is one change of a recorded transaction and what the platform made of it.
 type PastChange struct {
 	Change
-	Upheld bool    `json:"upheld"` // an objection that was upheld at once
-	Covers []Cover `json:"covers"` // the options that a change of a group answered for
+	Name    string  `json:"name"`    // of the option or the group
+	Purpose *Named  `json:"purpose"` // nil for a group
+	Channel *Named  `json:"channel"` // nil for a group
+	Upheld  bool    `json:"upheld"`  // an objection that was upheld at once
+	Covers  []Cover `json:"covers"`  // the options that a change of a group answered for
+}
+
+// Named is a purpose or a channel in the words of its catalogue.
+type Named struct {
+	ID    string            `json:"id"`
+	Name  string            `json:"name"`
+	Label map[string]string `json:"label"` // what citizens read, by locale; without it they read Name
 }
 
 // Cover is one option that a change of a group answered for.

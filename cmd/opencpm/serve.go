@@ -19,6 +19,7 @@ import (
 	"github.com/opencpm/opencpm/internal/identity"
 	"github.com/opencpm/opencpm/internal/jobs"
 	"github.com/opencpm/opencpm/internal/observe"
+	"github.com/opencpm/opencpm/internal/portal"
 	"github.com/opencpm/opencpm/internal/safehttp"
 	"github.com/opencpm/opencpm/internal/store"
 )
@@ -118,6 +119,10 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 	if pages == nil {
 		pages = http.NewServeMux()
 		pages.Handle("GET /{$}", http.RedirectHandler("/docs", http.StatusSeeOther))
+	}
+	widgets := portal.Widgets(versionText())
+	for _, path := range portal.WidgetPaths {
+		pages.Handle(path, widgets)
 	}
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),

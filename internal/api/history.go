@@ -135,6 +135,7 @@ type pastTransaction struct {
 
 type pastChange struct {
 	Change
+	About
 	Upheld bool    `json:"upheld" doc:"The objection was upheld at once and stands as OBJECTION_UPHELD."`
 	Covers []cover `json:"covers" doc:"The options that a group change answered for, as the group was then."`
 }
@@ -225,7 +226,7 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 			for k, m := range c.Covers {
 				covers[k] = cover{m.OptionID, consent.Timestamp(m.ValidUntil)}
 			}
-			r.Transaction.Changes[i] = pastChange{changeOf(c), c.Upheld, covers}
+			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(&h.Catalogue, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
 		}
 	case e.Suppression != nil:
 		r.Kind, r.Suppression = "suppression", pastSuppressionOf(e.Suppression)

@@ -296,6 +296,7 @@ func TestHistory(t *testing.T) {
 		asGroup["upheld"], asGroup["covers"] = false, []any{
 			cover("newsletter", iso(instant(t, first.at("obtainedAt")).AddDate(2, 0, 0))), cover("research", nil), cover("surveys", nil),
 		}
+		asGroup["name"], asGroup["purpose"], asGroup["channel"] = "Everything", nil, nil
 		want["changes"] = []any{asGroup}
 		if diff := cmp.Diff(want, list[0]["transaction"]); diff != "" {
 			t.Errorf("the first record (-list of transactions +history):\n%s", diff)
@@ -315,6 +316,9 @@ func TestHistory(t *testing.T) {
 		}
 		if dig(list[2], "transaction.changes.0.state") != "OBJECTED" || dig(list[2], "transaction.changes.0.upheld") != true {
 			t.Errorf("the objection is recorded as %v", dig(list[2], "transaction.changes.0"))
+		}
+		if dig(list[2], "transaction.changes.0.purpose.name") == nil || dig(list[2], "transaction.changes.0.channel.name") == nil {
+			t.Errorf("the objection is about nothing that can be named: %v", dig(list[2], "transaction.changes.0"))
 		}
 		if dig(list[3], "transaction.reverts") != first.at("transactionId") || dig(list[3], "transaction.transactionId") != fourth.at("transactionId") || len(dig(list[3], "transaction.changes").([]any)) != 0 {
 			t.Errorf("the reversion is recorded as %v", list[3]["transaction"])

@@ -2,7 +2,7 @@
 import css from "./history.css";
 import { type State, Widget, define, h, mirror, rich, style } from "./widget";
 
-interface Named { id: string; name: string }
+interface Named { name: string; label?: Record<string, string> | null }
 
 interface Entry {
   seq: number;
@@ -63,15 +63,20 @@ export class History extends Widget {
     const when = new Intl.DateTimeFormat(this.locale_, { dateStyle: "medium", timeStyle: "short" }).format(new Date(at));
     const policy = e.shown?.privacyPolicy;
     const texts = e.shown?.permissionStatement?.text;
-    const text = texts && (texts[this.locale_] ?? texts[this.locale_.split("-")[0]] ?? texts[""] ?? Object.values(texts)[0]);
+    const text = this.local_(texts);
     return h("li", { part: "row", class: "option row", tabindex: -1 },
       h("div", { class: "text" },
         h("time", { datetime: at, class: "quiet" }, when),
-        ...(e.transaction ? e.transaction.changes.map((c) => this.line_([c.purpose?.name, c.channel?.name].filter(Boolean).join(", ") || c.name || "", this.say_(c.state), c.state === "GRANTED")) : []),
+        ...(e.transaction ? e.transaction.changes.map((c) => this.line_([c.purpose, c.channel].map((n) => this.local_(n?.label) || n?.name).filter(Boolean).join(", ") || c.name || "", this.say_(c.state), c.state === "GRANTED")) : []),
         e.submission && this.line_(e.submission.label ?? "", new Intl.ListFormat(this.locale_).format(e.submission.choices.map((c) => c.label)) || this.say_("noChoice"), false),
         e.transaction?.reverts && h("span", { part: "state", class: "word" }, this.say_("undone")),
         text && h("details", {}, h("summary", {}, this.say_("shown")), h("p", { part: "statement" }, text)),
         policy && h("p", { class: "quiet" }, ...rich([{ type: "link", href: policy.url, text: this.say_("policy", { Name: policy.reference, Version: policy.version }) }]))));
+  }
+
+  /** Gives a text in the language that is shown, or else in the one there is. */
+  private local_(texts: Record<string, string> | null | undefined): string | undefined {
+    return texts ? texts[this.locale_] ?? texts[this.locale_.split("-")[0]] ?? texts[""] ?? Object.values(texts)[0] : undefined;
   }
 
   private line_(name: string, state: string, yes: boolean): HTMLElement {

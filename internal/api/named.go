@@ -1,0 +1,59 @@
+package api
+
+import (
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// About says what a change is about in words, as the catalogue has them now: what is no
+// longer in it has none.
+type About struct {
+	Name    string      `json:"name" doc:"The name of the option or the group."`
+	Purpose *namedThing `json:"purpose" doc:"The purpose of the option; null of a group."`
+	Channel *namedThing `json:"channel" doc:"The channel of the option; null of a group."`
+}
+
+// namedThing is a purpose or a channel in the words of its catalogue.
+type namedThing struct {
+	ID    string            `json:"id"`
+	Name  string            `json:"name" doc:"The name that its owner gave it."`
+	Label map[string]string `json:"label,omitempty" doc:"The name that citizens read, by locale; an empty locale is the default one. Without it they read the name."`
+}
+
+// TransformSchema says that a group is about many.
+func (About) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	for _, name := range []string{"purpose", "channel"} {
+		s.Properties[name] = orNull(s.Properties[name])
+	}
+	return s
+}
+
+// aboutOf finds what an option or a group is about.
+func aboutOf(c *consent.Catalogue, k consent.Key) (a About) {
+	if k.Type == consent.OptionGroup {
+		for _, g := range c.OptionGroups {
+			if g.ID == k.ID {
+				a.Name = g.Name
+			}
+		}
+		return a
+	}
+	for _, o := range c.Options {
+		if o.ID != k.ID {
+			continue
+		}
+		a.Name = o.Name
+		for _, p := range c.Purposes {
+			if p.ID == o.Purpose {
+				a.Purpose = &namedThing{p.ID, p.Name, p.Label}
+			}
+		}
+		for _, m := range c.Channels {
+			if m.ID == o.Channel {
+				a.Channel = &namedThing{m.ID, m.Name, m.Label}
+			}
+		}
+	}
+	return a
+}
