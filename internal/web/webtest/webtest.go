@@ -46,11 +46,7 @@ var browser struct {
 // that no goroutine is left. Call it from TestMain.
 func Main(m *testing.M) {
 	code := m.Run()
-	browser.Lock()
-	if browser.stop != nil {
-		browser.stop()
-	}
-	browser.Unlock()
+	Close()
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, "goroutines are left:", err)
@@ -58,6 +54,17 @@ func Main(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// Close closes the browser; a tab that is opened later starts another. Packages whose
+// TestMain is not Main call it when they have used the last tab.
+func Close() {
+	browser.Lock()
+	defer browser.Unlock()
+	if browser.stop != nil {
+		browser.stop()
+	}
+	browser.ctx, browser.stop = nil, nil
 }
 
 func start(t testing.TB) context.Context {
