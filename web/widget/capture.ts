@@ -53,9 +53,9 @@ export class Capture extends FormWidget {
 
   private who_(): { uniqueReference?: string; emailAddress?: string } {
     const read = (v: Given) => (typeof v === "function" ? v() : v) || undefined;
-    const uniqueReference = read(this.reference);
-    const emailAddress = read(this.email) ?? (uniqueReference ? undefined : (this.field_ ?? this.theirs_())?.value.trim() || undefined);
-    return { uniqueReference, emailAddress };
+    const named = read(this.email);
+    const uniqueReference = named ? undefined : read(this.reference); // the API takes one of both
+    return { uniqueReference, emailAddress: named ?? (uniqueReference ? undefined : (this.field_ ?? this.theirs_())?.value.trim() || undefined) };
   }
 
   /** Gives the field for the address that the form of the page has. */
@@ -100,8 +100,7 @@ export class Capture extends FormWidget {
     const who = this.who_();
     if (!this.changes_(this.was_!, form).length) return null; // there is nothing to record of anybody
     return this.call_("/v1/unauthenticated/transactions", {}, undefined, {
-      templateId: form.templateId || this.template, ...who, snapshot: form.snapshot, locale: form.locale, blocks: form.blocks,
-      channel: this.channel || undefined, campaign: this.campaign || undefined, submitAsPending: this.pending || !!who.emailAddress || undefined,
+      ...form, ...who, channel: this.channel || undefined, campaign: this.campaign || undefined, submitAsPending: this.pending || !!who.emailAddress || undefined,
     });
   }
 
