@@ -79,7 +79,7 @@ export class Capture extends FormWidget {
     this.field_ = undefined;
     if (this.reference || this.email || this.for || this.theirs_() || this.buttons === "none") return null;
     this.field_ = h("input", { id: "email", type: "email", class: "field", autocomplete: "email", required: true, dir: "ltr", "aria-describedby": "email-error", oninput: () => this.tellForm_() });
-    return h("div", { part: "section", class: "section email", "data-ask": "emailInvalid" }, h("label", { part: "label", class: "name", for: "email" }, this.say_("email")), this.field_, h("div", { part: "error", class: "error", id: "email-error" }));
+    return h("div", { part: "section", class: "section" }, h("div", { class: "email", "data-ask": "emailInvalid" }, h("label", { part: "label", class: "name", for: "email" }, this.say_("email")), this.field_, h("div", { part: "error", class: "error", id: "email-error" })));
   }
 
   protected answered_(): void {
