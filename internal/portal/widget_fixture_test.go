@@ -230,11 +230,12 @@ func (e *embed) open(t *testing.T, v webtest.View, lang, body string) *webtest.T
 const settled = `customElements.get("opencpm-manage") && [...document.querySelectorAll("opencpm-manage, opencpm-history, opencpm-capture")].every(e => e.state !== "loading" && e.state !== "saving")`
 
 // helpers find things in the shadow roots of a page: inside gives the root of one widget,
-// by the control of that name, and heard the events so far.
+// by the control of that name, press clicks on one, and heard are the events so far.
 const helpers = `if (!globalThis.inside) {
 globalThis.inside = (selector = "opencpm-manage") => document.querySelector(selector).shadowRoot;
 globalThis.nameOf = (e) => e.getAttribute("aria-label") || (e.getAttribute("aria-labelledby") || "").split(" ").filter(Boolean).map(id => e.getRootNode().getElementById(id).textContent).join(": ") || (e.labels && e.labels[0] ? e.labels[0].textContent : e.textContent);
 globalThis.by = (name, selector) => [...inside(selector).querySelectorAll("input, button, summary, a")].find(e => nameOf(e).trim() === name);
+globalThis.press = (part, selector) => inside(selector).querySelector(part).click();
 globalThis.heard = [];
 for (const type of ["load", "loaderror", "empty", "expired", "update", "submit", "success", "failure"]) document.addEventListener("consent:" + type, (e) => heard.push([type, e.detail]));
 }

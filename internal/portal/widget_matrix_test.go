@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -27,23 +28,23 @@ var widgetStates = []struct {
 }{
 	{name: "manage", body: manage},
 	{name: "manage, every button", body: strings.Replace(manage, "template", "none cancel template", 1)},
-	{name: "manage, not saved yet", body: manage, do: `by("Newsletter: SMS").click(); by("Object: Customer research").click(); by("Offers: E-mail").click()`},
-	{name: "manage, saved", body: manage, do: `by("Garden").click(); by("Save choices").click()`, until: `document.querySelector("opencpm-manage").state === "saved"`},
-	{name: "manage, saving", body: manage, then: (*embed).holdBack, do: `by("Garden").click(); by("Save choices").click()`, until: `document.querySelector("opencpm-manage").state === "saving"`},
-	{name: "manage, not saved", body: manage, noise: []string{"answered 500", "a status of 500"}, then: func(e *embed) { e.failNext(http.StatusInternalServerError) }, do: `by("Garden").click(); by("Save choices").click()`, until: `document.querySelector("opencpm-manage").state === "error"`},
+	{name: "manage, not saved yet", body: manage, do: `by("Newsletter: SMS").click(); press(".sentence button"); by("Offers: E-mail").click()`},
+	{name: "manage, saved", body: manage, do: `by("Garden").click(); press(".submit")`, until: `document.querySelector("opencpm-manage").state === "saved"`},
+	{name: "manage, saving", body: manage, then: (*embed).holdBack, do: `by("Garden").click(); press(".submit")`, until: `document.querySelector("opencpm-manage").state === "saving"`},
+	{name: "manage, not saved", body: manage, noise: []string{"answered 500", "a status of 500"}, then: func(e *embed) { e.failNext(http.StatusInternalServerError) }, do: `by("Garden").click(); press(".submit")`, until: `document.querySelector("opencpm-manage").state === "error"`},
 	{name: "manage, at once", body: strings.Replace(manage, "template", "autosave template", 1)},
 	{name: "manage, driven by the page", body: strings.Replace(manage, "template", `buttons="none" template`, 1)},
 	{name: "manage, light", body: strings.Replace(manage, "template", `theme="light" template`, 1)},
 	{name: "manage, dark", body: strings.Replace(manage, "template", `theme="dark" template`, 1)},
 	{name: "manage, without style", body: strings.Replace(manage, "template", "unstyled template", 1)},
-	{name: "manage, a question that must be answered", body: manage, prepare: func(e *embed) { e.form.Blocks[2].Mandatory, e.form.Blocks[2].SelectedChoice = true, nil }, do: `by("Save choices").click()`},
+	{name: "manage, a question that must be answered", body: manage, prepare: func(e *embed) { e.form.Blocks[2].Mandatory, e.form.Blocks[2].SelectedChoice = true, nil }, do: `press(".submit")`},
 	{name: "nothing to choose", body: manage, prepare: func(e *embed) { e.form.Blocks = []consent.FormBlock{} }},
 	{name: "not loaded", body: manage, prepare: func(e *embed) { e.failNext(http.StatusServiceUnavailable) }, noise: []string{"answered 503", "a status of 503"}},
-	{name: "history", body: history, prepare: func(e *embed) { e.past = somePast }, do: `by("What was shown", "opencpm-history").click()`},
+	{name: "history", body: history, prepare: func(e *embed) { e.past = somePast }, do: `press("summary", "opencpm-history")`},
 	{name: "history, empty", body: history},
 	{name: "sign-up", body: capture},
-	{name: "sign-up without an address", body: capture, do: `by("Offers: E-mail", "opencpm-capture").click(); by("Send", "opencpm-capture").click()`},
-	{name: "sign-up, sent", body: capture, do: `by("Offers: E-mail", "opencpm-capture").click(); inside("opencpm-capture").getElementById("email").value = "jo@example.com"; by("Send", "opencpm-capture").click()`, until: `document.querySelector("opencpm-capture").state === "saved"`},
+	{name: "sign-up without an address", body: capture, do: `by("Offers: E-mail", "opencpm-capture").click(); press(".submit", "opencpm-capture")`},
+	{name: "sign-up, sent", body: capture, do: `by("Offers: E-mail", "opencpm-capture").click(); inside("opencpm-capture").getElementById("email").value = "jo@example.com"; press(".submit", "opencpm-capture")`, until: `document.querySelector("opencpm-capture").state === "saved"`},
 }
 
 const somePast = `[{"seq":1,"kind":"transaction","transaction":{"reverts":null,"obtainedAt":"2026-03-01T09:14:00Z","changes":[
@@ -76,7 +77,7 @@ func TestWidgetMatrix(t *testing.T) {
 				}
 				tab := webtest.Open(t, on.View)
 				tab.Expect(s.noise...)
-				tab.Goto(e.page(on.lang, host+script, s.body, ""))
+				tab.Goto(e.page(on.lang, host+script, regexp.MustCompile(`<opencpm-\w+`).ReplaceAllString(s.body, `$0 locale="`+on.lang+`"`), ""))
 				tab.Until(settled)
 				if s.then != nil {
 					s.then(e)
