@@ -441,7 +441,7 @@ func TestCalls(t *testing.T) {
 			"read a history",
 			`{"applicationId":"nw","citizenId":"ctz_1","history":[
 			  {"seq":1,"hash":"ab","kind":"transaction","submission":null,"transaction":{"transactionId":"t1","reverts":null,"changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","name":"News","purpose":{"id":"letter","name":"Letter","label":{"de":"Brief"}},"channel":null,"upheld":false,"covers":[{"optionId":"post","validUntil":null}]}]},
-			   "shown":{"privacyPolicy":{"id":"p1","reference":"policy","revision":2,"proven":true,"version":"v2","url":"https://x.example"},"permissionStatement":{"id":"s1","text":{"en":"We write."}}}},
+			   "shown":{"privacyPolicy":{"id":"p1","reference":"policy","revision":2,"proven":true,"name":"Privacy","version":"v2","url":"https://x.example"},"permissionStatement":{"id":"s1","text":{"en":"We write."}}}},
 			  {"seq":2,"hash":"cd","kind":"submission","transaction":null,"submission":{"submissionId":"s1","preference":"topics"},"shown":{"privacyPolicy":null,"permissionStatement":null}}],"total":2,"nextCursor":"c4"}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.History(ctx, client.HistoryQuery{CitizenID: "ctz/1", Limit: 2, Cursor: "c3"})
@@ -454,7 +454,7 @@ func TestCalls(t *testing.T) {
 						Seq: 1, Hash: "ab", Kind: "transaction",
 						Transaction: &client.PastTransaction{TransactionID: "t1", Changes: []client.PastChange{{Change: change, Name: "News", Purpose: &client.Named{ID: "letter", Name: "Letter", Label: map[string]string{"de": "Brief"}}, Covers: []client.Cover{{OptionID: "post"}}}}},
 						Shown: client.Shown{
-							PrivacyPolicy:       &client.ShownPolicy{ShownDocument: client.ShownDocument{ID: "p1", Reference: "policy", Revision: 2, Proven: true}, Version: "v2", URL: "https://x.example"},
+							PrivacyPolicy:       &client.ShownPolicy{ShownDocument: client.ShownDocument{ID: "p1", Reference: "policy", Revision: 2, Proven: true}, Name: "Privacy", Version: "v2", URL: "https://x.example"},
 							PermissionStatement: &client.ShownStatement{ShownDocument: client.ShownDocument{ID: "s1"}, Text: map[string]string{"en": "We write."}},
 						},
 					},

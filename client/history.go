@@ -141,6 +141,7 @@ type ShownDocument struct {
 // ShownPolicy is a privacy policy as it was shown.
 type ShownPolicy struct {
 	ShownDocument
+	Name    string `json:"name"`
 	Version string `json:"version"`
 	URL     string `json:"url"`
 }

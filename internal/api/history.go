@@ -170,6 +170,7 @@ type ShownDocument struct {
 
 type shownPolicy struct {
 	ShownDocument
+	Name    string `json:"name" doc:"What the policy was called."`
 	Version string `json:"version" doc:"What the policy calls its version."`
 	URL     string `json:"url" doc:"Where it could be read."`
 }
@@ -242,7 +243,7 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 func shownWith(h core.History, e *consent.Evidence) documents {
 	var d documents
 	if c := e.Policy; c != nil {
-		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c)}
+		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c), Name: h.Policies[*c].Name}
 		if versions := h.Policies[*c].Versions; len(versions) > 0 {
 			d.PrivacyPolicy.Version, d.PrivacyPolicy.URL = versions[len(versions)-1].Version, versions[len(versions)-1].URL
 		}

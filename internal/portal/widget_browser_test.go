@@ -457,7 +457,7 @@ func TestHistory(t *testing.T) {
 	e := newEmbed(t)
 	var entries []string
 	for i := range 12 {
-		entries = append(entries, fmt.Sprintf(`{"seq":%d,"kind":"transaction","transaction":{"reverts":null,"obtainedAt":"2026-03-%02dT09:14:00Z","changes":[{"optionId":"newsletter-email","state":"%s","purpose":{"id":"newsletter","name":"Newsletter"},"channel":{"id":"email","name":"E-mail"}}]},"submission":null,"shown":{"privacyPolicy":{"reference":"Privacy policy","version":"7","url":"https://example.com/privacy"},"permissionStatement":{"text":{"":"We may write to you","de":"Wir dürfen schreiben"}}}}`, i+1, i+1, []string{"GRANTED", "DENIED"}[i%2]))
+		entries = append(entries, fmt.Sprintf(`{"seq":%d,"kind":"transaction","transaction":{"reverts":null,"obtainedAt":"2026-03-%02dT09:14:00Z","changes":[{"optionId":"newsletter-email","state":"%s","purpose":{"id":"newsletter","name":"Newsletter"},"channel":{"id":"email","name":"E-mail"}}]},"submission":null,"shown":{"privacyPolicy":{"reference":"policy-01","name":"Privacy policy","version":"7","url":"https://example.com/privacy"},"permissionStatement":{"text":{"":"We may write to you","de":"Wir dürfen schreiben"}}}}`, i+1, i+1, []string{"GRANTED", "DENIED"}[i%2]))
 	}
 	entries = append(entries, `{"seq":13,"kind":"submission","transaction":null,"submission":{"label":"Topics","obtainedAt":"2026-04-01T09:14:00Z","choices":[{"reference":"home","label":"Home"},{"reference":"garden","label":"Garden"}]},"shown":{"privacyPolicy":null,"permissionStatement":null}}`)
 	e.past = "[" + strings.Join(entries, ",") + "]"

@@ -50,7 +50,7 @@ var widgetStates = []struct {
 const somePast = `[{"seq":1,"kind":"transaction","transaction":{"reverts":null,"obtainedAt":"2026-03-01T09:14:00Z","changes":[
  {"optionId":"newsletter-email","state":"GRANTED","name":"","purpose":{"id":"newsletter","name":"nl","label":{"":"Newsletter","de":"Rundbrief"}},"channel":{"id":"email","name":"E-mail"}},
  {"optionId":"research-email","state":"OBJECTION_UPHELD","purpose":{"id":"research","name":"Customer research"},"channel":{"id":"email","name":"E-mail"}}]},"submission":null,
- "shown":{"privacyPolicy":{"reference":"Privacy policy","version":"7","url":"https://example.com/privacy"},"permissionStatement":{"text":{"":"We may write to you"}}}},
+ "shown":{"privacyPolicy":{"reference":"policy-01","name":"Privacy policy","version":"7","url":"https://example.com/privacy"},"permissionStatement":{"text":{"":"We may write to you"}}}},
  {"seq":2,"kind":"submission","transaction":null,"submission":{"label":"Topics","obtainedAt":"2026-04-01T09:14:00Z","choices":[]},"shown":{"privacyPolicy":null,"permissionStatement":null}}]`
 
 // Every state of every widget is accessible, fits the screen and is silent.

@@ -47,6 +47,9 @@ func TestWidgets(t *testing.T) {
 	if want := "Interests=Rock; Newsletter, E-mail=Allowed"; said != want {
 		t.Errorf("the history says %q, want %q", said, want)
 	}
+	if policy := webtest.Run[string](tab, `document.querySelector("opencpm-history").shadowRoot.querySelector("li a").textContent`); policy != "Privacy policy, version 1" {
+		t.Errorf("the policy is called %q", policy)
+	}
 
 	// One step stops it.
 	webtest.Run[bool](tab, `document.querySelector("opencpm-manage").reload().then(() => document.querySelector("opencpm-manage").shadowRoot.querySelector(".stop").click()).then(() => true)`)

@@ -10,7 +10,7 @@ interface Entry {
   transaction: { reverts: string | null; obtainedAt: string; changes: { state: string; purpose?: Named | null; channel?: Named | null; name?: string }[] } | null;
   submission: { label: string | null; obtainedAt: string; choices: { label: string }[] } | null;
   shown?: {
-    privacyPolicy?: { version: string; url: string; reference: string } | null;
+    privacyPolicy?: { version: string; url: string; name: string } | null;
     permissionStatement?: { text: Record<string, string> } | null;
   };
 }
@@ -71,7 +71,7 @@ export class History extends Widget {
         e.submission && this.line_(e.submission.label ?? "", new Intl.ListFormat(this.locale_).format(e.submission.choices.map((c) => c.label)) || this.say_("noChoice"), false),
         e.transaction?.reverts && h("span", { part: "state", class: "word" }, this.say_("undone")),
         text && h("details", {}, h("summary", {}, this.say_("shown")), h("p", { part: "statement" }, text)),
-        policy && h("p", { class: "quiet" }, ...rich([{ type: "link", href: policy.url, text: this.say_("policy", { Name: policy.reference, Version: policy.version }) }]))));
+        policy && h("p", { class: "quiet" }, ...rich([{ type: "link", href: policy.url, text: this.say_("policy", { Name: policy.name, Version: policy.version }) }]))));
   }
 
   /** Gives a text in the language that is shown, or else in the one there is. */
