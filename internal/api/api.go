@@ -113,6 +113,11 @@ func (s *server) routes() {
 	route(s, "GET    /v1/consent-state", "getConsentState", consent.ConsentRead, s.getConsentState)
 	route(s, "POST   /v1/consent-state", "putConsentState", consent.ConsentWrite, s.putConsentState)
 	route(s, "GET    /v1/unauthenticated/consent-state", "getPublicConsentState", public, s.getPublicConsentState)
+	route(s, "POST   /v1/unauthenticated/transactions", "capture", public, s.capture)
+	route(s, "GET    /v1/captures", "listCaptures", consent.ConsentWrite, s.listCaptures)
+	route(s, "POST   /v1/captures/{id}/acceptance", "acceptCapture", consent.ConsentWrite, s.acceptCapture)
+	route(s, "POST   /v1/captures/{id}/rejection", "rejectCapture", consent.ConsentWrite, s.rejectCapture)
+	route(s, "GET    /v1/citizens/{citizenId}/emails", "listCitizenEmails", consent.ConsentRead, s.listEmails)
 
 	route(s, "POST   /v1/permissions/transactions", "recordTransaction", consent.ConsentWrite, s.recordTransaction)
 	route(s, "GET    /v1/permissions/transactions", "listTransactions", consent.ConsentRead, s.listTransactions)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -22,6 +23,7 @@ type evidence struct {
 	GeneratedAt   consent.Timestamp `json:"generatedAt" doc:"When the export was made."`
 	Records       []consentRecord   `json:"records" doc:"One consent record for each option that was ever answered."`
 	Suppressions  []pastSuppression `json:"suppressions" doc:"When an address of the citizen was put on the do-not-contact list, and taken off it."`
+	Emails        []sentMail       `json:"emails" doc:"The mails that asked the citizen to confirm, and others, the newest first."`
 	Chain         []link            `json:"chain" doc:"The chain of the citizen's records in the ledger."`
 }
 
@@ -77,7 +79,15 @@ type consentEvent struct {
 	EntityName       consent.Text          `json:"entity_name" doc:"The name of who recorded it."`
 	OnBehalfOf       consent.Text          `json:"on_behalf_of" doc:"On whose behalf it was recorded."`
 	ByCitizen        bool                  `json:"by_principal" doc:"Whether the citizen did it in person."`
+	Confirms         *confirmation         `json:"confirms" doc:"How a sign-up was confirmed, where this does it."`
+	Visitor          *visitor              `json:"visitor" doc:"The browser of the citizen, where they acted in person or signed up; null after an erasure."`
 	Shown            documents             `json:"shown" doc:"What was shown when it was obtained: the privacy notice and the statement."`
+}
+
+// TransformSchema says that few have both.
+func (consentEvent) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["confirms"], s.Properties["visitor"] = orNull(s.Properties["confirms"]), orNull(s.Properties["visitor"])
+	return s
 }
 
 type getEvidenceInput struct{ CitizenPath }
@@ -97,7 +107,7 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 	}
 	out := evidence{
 		ApplicationID: h.ApplicationID, CitizenID: citizen, GeneratedAt: consent.Timestamp(consent.At(time.Now())),
-		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Chain: make([]link, len(h.Entries)),
+		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: make([]sentMail, len(h.Mails)), Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}
 	for i, e := range h.Entries {
@@ -109,6 +119,9 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 		case e.Suppression != nil:
 			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(e.Suppression))
 		}
+	}
+	for i, m := range h.Mails {
+		out.Emails[i] = emailOf(m)
 	}
 	for option, list := range events {
 		out.Records = append(out.Records, recordOf(h.Catalogue, out.CitizenID, option, list))
@@ -159,7 +172,7 @@ func addEvents(events map[string][]consentEvent, t *consent.Transaction, shown d
 		EventTime: consent.Timestamp(e.ObtainedAt), EventType: "transaction", RecordedAt: consent.Timestamp(e.RecordedAt), TransactionID: e.ID,
 		Reverts: idOrNull{t.Reverts}, CollectionMethod: consent.Text(e.Channel), ByCitizen: e.ByCitizen,
 		EntityID: consent.Text(cmp.Or(a.RecordedBy, e.Client.ID)), EntityName: consent.Text(cmp.Or(a.RecordedByName, e.Client.Name)),
-		OnBehalfOf: consent.Text(cmp.Or(a.DelegatedAuthorityName, a.DelegatedAuthorityID)), Shown: shown,
+		OnBehalfOf: consent.Text(cmp.Or(a.DelegatedAuthorityName, a.DelegatedAuthorityID)), Confirms: confirmationOf(t.Confirms), Visitor: visitorIn(a), Shown: shown,
 	}
 	if !t.Reverts.IsZero() {
 		for option, list := range events {

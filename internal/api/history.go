@@ -130,7 +130,44 @@ type pastTransaction struct {
 	TransactionID consent.ID `json:"transactionId"`
 	Reverts       idOrNull   `json:"reverts"`
 	Provenance
-	Changes []pastChange `json:"changes"`
+	Confirms *confirmation `json:"confirms" doc:"How a sign-up was confirmed, where this does it."`
+	Visitor  *visitor      `json:"visitor" doc:"The browser of the citizen, where they acted in person or signed up; null after an erasure."`
+	Changes  []pastChange  `json:"changes"`
+}
+
+// TransformSchema says that few have both.
+func (pastTransaction) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	s.Properties["confirms"], s.Properties["visitor"] = orNull(s.Properties["confirms"]), orNull(s.Properties["visitor"])
+	return s
+}
+
+// confirmation is how the owner of an address confirmed what was answered in their name.
+type confirmation struct {
+	SignUpID      consent.ID        `json:"signUpId" doc:"The sign-up, whose link was in the mail."`
+	TransactionID consent.ID        `json:"transactionId" doc:"The transaction by which they signed up."`
+	EmailID       consent.ID        `json:"emailId" doc:"The mail."`
+	SentAt        consent.Timestamp `json:"sentAt" doc:"When the mail server, or the subscription, took the mail."`
+	OpenedAt      consent.Timestamp `json:"openedAt" doc:"When the page behind the link was opened."`
+}
+
+// visitor is what is known of a browser.
+type visitor struct {
+	Address consent.Text `json:"address" doc:"The address in the network."`
+	Agent   consent.Text `json:"agent" doc:"What the browser calls itself."`
+}
+
+func confirmationOf(c *consent.Confirmed) *confirmation {
+	if c == nil {
+		return nil
+	}
+	return &confirmation{c.SignUp, c.TransactionID, c.Mail, consent.Timestamp(c.SentAt), consent.Timestamp(c.OpenedAt)}
+}
+
+func visitorIn(a consent.Attribution) *visitor {
+	if a.VisitorAddress == "" && a.VisitorAgent == "" {
+		return nil
+	}
+	return &visitor{consent.Text(a.VisitorAddress), consent.Text(a.VisitorAgent)}
 }
 
 type pastChange struct {
@@ -221,7 +258,10 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 	r := historyRecord{Seq: e.Seq, Hash: hex.EncodeToString(e.Hash), Kind: "submission"}
 	switch {
 	case e.Transaction != nil:
-		r.Kind, r.Transaction = "transaction", &pastTransaction{e.Transaction.ID, idOrNull{e.Transaction.Reverts}, provenanceOf(e), make([]pastChange, len(e.Transaction.Changes))}
+		r.Kind, r.Transaction = "transaction", &pastTransaction{
+			e.Transaction.ID, idOrNull{e.Transaction.Reverts}, provenanceOf(e), confirmationOf(e.Transaction.Confirms), visitorIn(e.Transaction.Attribution),
+			make([]pastChange, len(e.Transaction.Changes)),
+		}
 		for i, c := range e.Transaction.Changes {
 			covers := make([]cover, len(c.Covers))
 			for k, m := range c.Covers {

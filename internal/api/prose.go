@@ -263,6 +263,36 @@ var operations = withKinds(map[string]prose{
 		tag: tagConfiguration, summary: "Check the wording of the draft of a template", errors: []int{http.StatusNotFound},
 		description: "What the check of a template says of its draft; what could not be published is told as the rule `invalid`.",
 	},
+	"capture": {
+		tag: tagForms, summary: "Sign up without a token", status: http.StatusAccepted,
+		description: "For sign-up pages and widgets, only where the application takes what they send without a token, and from its allowed origins. Answers come as `changes` and `preferences`, or as the `blocks` of a form. " +
+			"With an `emailAddress` consent that is given becomes `PENDING`, its owner is asked by mail to confirm it, and nothing else is recorded before. With a `uniqueReference` that nobody has, the answers are recorded; for one that " +
+			"somebody has they wait until they are accepted. The answer is always the same.",
+		errors:  []int{http.StatusForbidden, http.StatusNotFound},
+		request: `{"applicationId": "northwind", "emailAddress": "ada@example.com", "locale": "en", "channel": "web", "permissionStatementRef": "statement-01", "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "PENDING"}]}`,
+		answer:  `{"status": "received"}`,
+	},
+	"listCaptures": {
+		tag: tagForms, summary: "List what waits to be accepted",
+		description: "What somebody answered without a token for a reference that a citizen has. It changes nothing until it is accepted, and is forgotten after 30 days.",
+		errors:      []int{http.StatusNotFound},
+		answer: `{"captures": [{"id": "01995c45-0a1b-7c2d-9e3f-4a5b6c7d8e9f", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "capturedAt": "2026-11-22T09:30:00.000Z", "forgottenAt": "2026-12-22T09:30:00.000Z",
+			"channel": "web", "campaign": null, "changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "DENIED", "validFrom": null, "validUntil": null}],
+			"preferences": [{"preference": "interests", "choices": ["jazz"]}]}], "total": 1, "nextCursor": null}`,
+	},
+	"acceptCapture": {
+		tag: tagForms, summary: "Accept what waits", description: "Records it with the time at which it was answered.", errors: []int{http.StatusNotFound},
+	},
+	"rejectCapture": {
+		tag: tagForms, summary: "Reject what waits", description: "Forgets it without a record.", errors: []int{http.StatusNotFound},
+	},
+	"listCitizenEmails": {
+		tag: tagHistory, summary: "List the mails to a citizen",
+		description: "What became of each mail that OpenCPM made ready, without what it said.",
+		errors:      []int{http.StatusNotFound},
+		answer: `{"emails": [{"id": "01995c44-0a1b-7c2d-9e3f-4a5b6c7d8e9f", "kind": "double-opt-in", "way": "smtp", "state": "sent", "createdAt": "2026-11-22T09:30:00.000Z", "expiresAt": "2026-11-24T09:30:00.000Z",
+			"endedAt": "2026-11-22T09:30:01.000Z", "attempts": 0, "reason": null}], "total": 1}`,
+	},
 	"getOwnHistory": {
 		own: true, tag: tagForms, summary: "Read one's own history",
 		description: "What the history of a citizen is to whoever presents the citizen's token.",
@@ -963,6 +993,7 @@ var fields = map[string]struct {
 	"scope":         {description: "What the token allows."},
 
 	"templateId":                 {description: "The template, by id or reference."},
+	"uniqueReference":            {description: "Your own reference for who answers."},
 	"ruleId":                     {description: "The rule set, by reference, by which only part of the template is shown."},
 	"locale":                     {description: "The language of the texts."},
 	"direction":                  {description: "How it is written.", values: []string{"ltr", "rtl"}},

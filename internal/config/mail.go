@@ -15,8 +15,8 @@ import (
 
 // Mail says how e-mail is sent and who is told of trouble by it.
 type Mail struct {
-	SMTPURL       SMTPURL   `group:"Mail" name:"smtp-url" flag:"-" placeholder:"URL" help:"Mail server, as smtp://user:password@host:587, which must speak STARTTLS, or smtps://host:465. With ?tls=none mail goes unencrypted and without a password, to loopback and private addresses only."`
-	MailFrom      Mailbox   `group:"Mail" placeholder:"ADDRESS" help:"Sender of all mail, as name@example.com or \"Name <name@example.com>\"."`
+	SMTPURL       SMTPURL   `group:"Mail" name:"smtp-url" flag:"-" placeholder:"URL" help:"Mail server, for mail to operators and, with the sender that each application names, to citizens, as smtp://user:password@host:587, which must speak STARTTLS, or smtps://host:465. With ?tls=none mail goes unencrypted and without a password, to loopback and private addresses only."`
+	MailFrom      Mailbox   `group:"Mail" placeholder:"ADDRESS" help:"Sender of mail to operators, as name@example.com or \"Name <name@example.com>\"."`
 	OperatorEmail []Mailbox `group:"Mail" placeholder:"ADDRESS" help:"Who is told when the endpoint of a webhook has been failing for an hour, says that it is gone, or is back. May be repeated."`
 }
 

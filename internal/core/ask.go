@@ -237,6 +237,7 @@ type History struct {
 	Total         int64
 	Policies      map[consent.Citation]consent.PrivacyPolicy
 	Statements    map[consent.Citation]consent.PermissionStatement
+	Mails         []store.Mail // the newest first, where all was asked for
 }
 
 // History lists the records of one citizen after a place in the citizen's chain; a limit
@@ -246,10 +247,13 @@ func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, afte
 	if err != nil {
 		return History{}, err
 	}
+	h := History{ApplicationID: snap.ApplicationID, Catalogue: snap.Catalogue, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
 	if limit == 0 {
 		limit = math.MaxInt32
+		if h.Mails, _, err = s.store.Mails(ctx, snap.Application, consent.CitizenKey{ID: citizen}, limit, 0); err != nil {
+			return History{}, err
+		}
 	}
-	h := History{ApplicationID: snap.ApplicationID, Catalogue: snap.Catalogue, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
 	if h.Entries, h.Total, err = s.store.Chain(ctx, snap.Application, consent.CitizenKey{ID: citizen}, after, limit); err != nil {
 		return History{}, err
 	}

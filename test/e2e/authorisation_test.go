@@ -15,7 +15,7 @@ import (
 
 // public are the operations that need no credential. Everything else in the document is tested to need one.
 var public = []string{
-	"POST /oauth/token", "GET /v1/unauthenticated/consent-state", "POST /u/{token}", "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /openapi.yaml", "GET /docs",
+	"POST /oauth/token", "GET /v1/unauthenticated/consent-state", "POST /v1/unauthenticated/transactions", "POST /u/{token}", "GET /healthz", "GET /readyz", "GET /metrics", "GET /openapi.json", "GET /openapi.yaml", "GET /docs",
 }
 
 // oneself are the operations for citizens alone.
@@ -75,6 +75,8 @@ func operations(t *testing.T, w *world, serial int) []operation {
 		}
 		return len(list) > 0
 	})
+	captures := w.parked(t, ref, 2)
+	examples["captures"] = captures[0]
 	configured := configurationItems(ref)
 	for collection, item := range configured {
 		item["applicationId"] = w.id
@@ -147,6 +149,9 @@ func operations(t *testing.T, w *world, serial int) []operation {
 				}
 				return collection + "/" + examples[collection]
 			})
+			if strings.HasSuffix(path, "/rejection") {
+				o.target = strings.Replace(o.target, captures[0], captures[1], 1)
+			}
 			var pairs []string
 			for _, p := range slices.Concat(item.Parameters, op.Parameters) {
 				if p.Value.In != "query" {
