@@ -154,7 +154,7 @@ type listEmailsInput struct {
 // mailList is the mails to a citizen.
 type mailList struct {
 	Emails []sentMail `json:"emails" doc:"The newest first."`
-	Total  int64       `json:"total" doc:"How many there are in all."`
+	Total  int64      `json:"total" doc:"How many there are in all."`
 }
 
 // sentMail is what is known of a mail, without what it said.

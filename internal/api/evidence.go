@@ -23,7 +23,7 @@ type evidence struct {
 	GeneratedAt   consent.Timestamp `json:"generatedAt" doc:"When the export was made."`
 	Records       []consentRecord   `json:"records" doc:"One consent record for each option that was ever answered."`
 	Suppressions  []pastSuppression `json:"suppressions" doc:"When an address of the citizen was put on the do-not-contact list, and taken off it."`
-	Emails        []sentMail       `json:"emails" doc:"The mails that asked the citizen to confirm, and others, the newest first."`
+	Emails        []sentMail        `json:"emails" doc:"The mails that asked the citizen to confirm, and others, the newest first."`
 	Chain         []link            `json:"chain" doc:"The chain of the citizen's records in the ledger."`
 }
 

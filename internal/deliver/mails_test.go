@@ -46,7 +46,9 @@ func (w *world) mailOf(citizen consent.ID) store.Mail {
 
 func (w *world) subscribeMails() consent.ID {
 	w.t.Helper()
-	return w.subscribe(func(v *consent.Subscription) { v.UpdateType, v.URL = consent.CitizenEmails, "https://crm.example/mails" })
+	return w.subscribe(func(v *consent.Subscription) {
+		v.UpdateType, v.URL = consent.CitizenEmails, "https://crm.example/mails"
+	})
 }
 
 // A mail to a subscription is the same in every attempt, until the endpoint takes it; the

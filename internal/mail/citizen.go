@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -45,6 +46,10 @@ type letter struct {
 // Compose writes a mail to a citizen in their language. Both forms say the same; neither
 // asks for anything from the network.
 func Compose(c Content) Written {
+	c.Application, c.Name, c.Purposes = oneLine(c.Application), oneLine(c.Name), slices.Clone(c.Purposes)
+	for i, p := range c.Purposes {
+		c.Purposes[i] = oneLine(p)
+	}
 	l := c.letter()
 	var html bytes.Buffer
 	if err := page.Execute(&html, l); err != nil {
@@ -130,7 +135,7 @@ func (l letter) text() string {
 	add(l.Heading, l.Greeting)
 	add(l.Message...)
 	for _, item := range l.List {
-		b.WriteString("  - " + oneLine(item) + "\n")
+		b.WriteString("  - " + item + "\n")
 	}
 	if l.List != nil {
 		b.WriteString("\n")

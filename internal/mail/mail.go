@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	netmail "net/mail"
 	"net/netip"
 	"net/textproto"
 	"net/url"
@@ -115,24 +116,37 @@ func (s *Server) SendCitizen(ctx context.Context, m consent.CitizenEmail) (refus
 // mail, the same in every attempt, by which a mailbox can tell that it came twice.
 func composeCitizen(m consent.CitizenEmail) (*gomail.Msg, error) {
 	v := gomail.NewMsg(gomail.WithNoDefaultUserAgent())
-	from := string(m.Sender.Address)
-	_, domain, _ := strings.Cut(from, "@")
-	err := errors.Join(v.FromFormat(oneLine(string(m.Sender.Name)), from), v.AddToFormat(oneLine(string(m.Recipient.Name)), m.Recipient.Address))
-	if m.ReplyTo != "" {
-		err = errors.Join(err, v.ReplyTo(string(m.ReplyTo)))
+	from, err := mailbox(string(m.Sender.Name), string(m.Sender.Address))
+	to, wrong := mailbox(string(m.Recipient.Name), m.Recipient.Address)
+	if err = errors.Join(err, wrong); err != nil {
+		return nil, err
 	}
-	if err != nil || domain == "" {
-		return nil, errors.New("the sender or the recipient of the mail is no address")
+	v.FromMailAddress(from)
+	v.ToMailAddress(to)
+	if m.ReplyTo != "" {
+		reply, err := mailbox("", string(m.ReplyTo))
+		if err != nil {
+			return nil, err
+		}
+		v.ReplyToMailAddress(reply)
 	}
 	v.Subject(oneLine(m.Subject))
 	v.SetDateWithValue(consent.Instant(m.SentAt).Time())
-	v.SetMessageIDWithValue(m.EventID.String() + "@" + domain)
+	v.SetMessageIDWithValue(m.EventID.String() + from.Address[strings.LastIndexByte(from.Address, '@'):])
 	for name, value := range m.Headers {
 		v.SetGenHeader(gomail.Header(name), oneLine(value))
 	}
 	v.SetBodyString(gomail.TypeTextPlain, m.Text)
 	v.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	return v, nil
+}
+
+// mailbox is an address with the name of whose it is.
+func mailbox(name, address string) (*netmail.Address, error) {
+	if a, err := netmail.ParseAddress(address); err != nil || a.Address != address {
+		return nil, errors.New("the sender or the recipient of the mail is no address")
+	}
+	return &netmail.Address{Name: oneLine(name), Address: address}, nil
 }
 
 // client makes the client of one connection, which ends with ctx, whatever the server
