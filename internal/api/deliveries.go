@@ -33,7 +33,7 @@ type Delivered struct {
 	At         consent.Timestamp    `json:"at" doc:"When the attempt, or the message, ended."`
 	CitizenID  consent.ID           `json:"citizenId"`
 	EventID    idOrNull             `json:"eventId" doc:"The message; null where several ended at once."`
-	EventType  consent.EventType    `json:"eventType" doc:"What the message is about." enum:"citizen.changed,citizen.deleted,token.refreshed,resync,test"`
+	EventType  consent.EventType    `json:"eventType" doc:"What the message is about." enum:"citizen.changed,citizen.deleted,citizen.email,token.refreshed,resync,test"`
 	Sequence   int64                `json:"sequence"`
 	Attempt    int                  `json:"attempt" doc:"Which attempt on the message, from 1; 0 where nothing was sent."`
 	Outcome    store.AttemptOutcome `json:"outcome" doc:"What came of it."`
