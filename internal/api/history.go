@@ -259,7 +259,9 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 	switch {
 	case e.Transaction != nil:
 		r.Kind, r.Transaction = "transaction", &pastTransaction{
-			e.Transaction.ID, idOrNull{e.Transaction.Reverts}, provenanceOf(e), confirmationOf(e.Transaction.Confirms), visitorIn(e.Transaction.Attribution),
+			e.Transaction.ID,
+			idOrNull{e.Transaction.Reverts},
+			provenanceOf(e), confirmationOf(e.Transaction.Confirms), visitorIn(e.Transaction.Attribution),
 			make([]pastChange, len(e.Transaction.Changes)),
 		}
 		for i, c := range e.Transaction.Changes {

@@ -2,6 +2,7 @@ package e2e_test
 
 import (
 	"encoding/json"
+	"errors"
 	"io"
 	"mime"
 	"mime/multipart"
@@ -65,7 +66,7 @@ func bodies(t testing.TB, m harness.Mail) (plain, html string) {
 	r := multipart.NewReader(strings.NewReader(m.Text), parameters["boundary"])
 	for {
 		part, err := r.NextRawPart()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return plain, html
 		}
 		if err != nil {
@@ -127,7 +128,7 @@ func TestSignUpByMail(t *testing.T) {
 		before, seen := history(), 0
 		for range 2 {
 			for _, link := range append(links.FindAllString(plain, -1), links.FindAllString(html, -1)...) {
-				response, err := http.Get(link) //nolint:noctx // as a scanner does
+				response, err := http.Get(link)
 				if err != nil {
 					t.Fatal(err)
 				}
