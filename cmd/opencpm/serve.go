@@ -124,10 +124,12 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 	for _, path := range portal.WidgetPaths {
 		pages.Handle(path, widgets)
 	}
+	citizens := portal.New(portal.Options{Core: s.core, BaseURL: s.baseURL, Log: s.log, RequestID: func(r *http.Request) string { return observe.RequestID(r.Context()) }})
+	citizens.Mount(pages)
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),
 		Health: http.HandlerFunc(health.Live), Ready: http.HandlerFunc(health.Ready), Metrics: s.metrics.Handler(), Pages: pages,
-		Middleware: []func(http.Handler) http.Handler{observe.Middleware(s.log, s.metrics, api.Fail)},
+		Middleware: []func(http.Handler) http.Handler{citizens.Hosts, observe.Middleware(s.log, s.metrics, api.Fail)},
 		RateLimit:  s.config.RateLimit, TokenAudience: s.config.TokenAudience, Log: s.log,
 	})
 }

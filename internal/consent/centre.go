@@ -91,6 +91,23 @@ var colour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 // CentreTypes lists the types there are.
 var CentreTypes = []CentreType{ManageCentre, SignUpCentre, LinkCentre}
 
+// ReservedSlugs are what a centre cannot be called: the paths are ours.
+var ReservedSlugs = []string{"assets"}
+
+// centres checks what must differ from one preference centre to the next.
+func (k *checker) centres(list []PreferenceCentre) {
+	slugs, hosts := map[string]int{}, map[string]int{}
+	for i, p := range list {
+		if first, twice := slugs[p.Slug]; twice && p.Slug != "" {
+			k.Add(at("preferenceCentres", i)+".slug", "is the same as that of %s", at("preferenceCentres", first))
+		}
+		if first, twice := hosts[p.Host]; twice && p.Host != "" {
+			k.Add(at("preferenceCentres", i)+".host", "is the same as that of %s", at("preferenceCentres", first))
+		}
+		slugs[p.Slug], hosts[p.Host] = i, i
+	}
+}
+
 func (k *checker) centre(place string, p PreferenceCentre) {
 	k.name(place, p.Name)
 	if !slices.Contains(CentreTypes, p.Type) {
@@ -98,6 +115,9 @@ func (k *checker) centre(place string, p PreferenceCentre) {
 	}
 	if len(p.Slug) > 60 || !slug.MatchString(p.Slug) {
 		k.Add(place+".slug", "must be small letters, digits and hyphens, at most 60")
+	}
+	if slices.Contains(ReservedSlugs, p.Slug) {
+		k.Add(place+".slug", "is a path of ours")
 	}
 	if u, err := url.Parse("https://" + p.Host); p.Host != "" && (err != nil || u.Host != p.Host || p.Host != strings.ToLower(p.Host)) {
 		k.Add(place+".host", "must be a host name such as preferences.example.com")
@@ -114,12 +134,7 @@ func (k *checker) centre(place string, p PreferenceCentre) {
 	if p.Manage != "" {
 		k.knows(place+".manage", KindCentre, p.Manage)
 	}
-	CheckText(&k.Faults, place+".brand.name", p.Brand.Name, 0, 200)
-	for field, value := range map[string]string{"accent": p.Brand.Accent, "accentDark": p.Brand.AccentDark} {
-		if value != "" && !colour.MatchString(value) {
-			k.Add(place+".brand."+field, "must be a colour such as #0a5c6b")
-		}
-	}
+	k.brand(place+".brand", p.Brand)
 	for field, text := range map[string]Localised{"title": p.Texts.Title, "intro": p.Texts.Intro, "footer": p.Texts.Footer} {
 		k.optionalText(place+".texts."+field, text)
 	}

@@ -66,6 +66,7 @@ func (c Catalogue) Faults(before []Revision) Faults {
 	for i, p := range c.PreferenceCentres {
 		k.centre(at("preferenceCentres", i), p)
 	}
+	k.centres(c.PreferenceCentres)
 	for i, e := range c.Emails {
 		k.email(at("emails", i), e)
 	}

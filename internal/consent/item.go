@@ -154,6 +154,10 @@ func (c Catalogue) Items() ([]Item, error) {
 	for _, l := range lists {
 		for _, p := range l.parts(&c) {
 			_, key := p.Named()
+			if centre, ok := p.(PreferenceCentre); ok {
+				centre.Brand = centre.Brand.redrawn()
+				p = centre
+			}
 			if body, err = json.Marshal(p); err != nil {
 				return nil, err
 			}

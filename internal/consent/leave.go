@@ -33,9 +33,15 @@ func (o *Option) refusable(stands Justification) Justification {
 func (s *Snapshot) Leave(k Key, p *Projection, t Instant) []Change {
 	stands := map[Key]verdict{}
 	p.runs(func(run []candidate) { stands[run[0].key] = decide(run, t) })
+	silent := map[Key]bool{} // what a pause has refused speaks again, unless it is refused for good
+	for _, pause := range p.Paused(t) {
+		for _, k := range pause.Options {
+			silent[k] = true
+		}
+	}
 	refused := func(k Key) bool {
 		v := stands[k]
-		return v.standing != nil && v.standing.state.Refusal() && v.pending == nil
+		return v.standing != nil && v.standing.state.Refusal() && v.pending == nil && !silent[k]
 	}
 	basis := func(o *Option) Justification {
 		if v := stands[Key{OptionSingle, o.ID}]; v.standing != nil {

@@ -158,6 +158,9 @@ func (s *Service) editCatalogue(ctx context.Context, applicationID, actor string
 		if err != nil || len(changes) == 0 {
 			return nil, err
 		}
+		if err := s.checkCentres(applicationID, changes); err != nil {
+			return nil, err
+		}
 		application := store.Application{Number: snap.Application, ID: snap.ApplicationID, Revision: snap.Revision}
 		written, err = s.store.ChangeCatalogue(ctx, application, changes, actor, once)
 		if err == nil {

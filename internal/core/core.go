@@ -101,6 +101,7 @@ type Service struct {
 	editing    sync.Mutex    // of catalogues, one at a time
 	refreshing sync.Mutex
 	snapshots  atomic.Pointer[map[string]*consent.Snapshot] // by application id
+	centres    atomic.Pointer[centres]                      // that are in them
 }
 
 // New makes the use cases; Run keeps their view of the catalogue fresh.

@@ -16,15 +16,8 @@ var ErrUnauthenticated = consent.Errorf(consent.Unauthenticated, "The credential
 // same after the same work: one signature and one look at the store, where the citizen
 // and the issue may have been revoked.
 func (s *Service) ByCitizenToken(ctx context.Context, text string) (Actor, error) {
-	claims, good := s.tokens.Verify(text, consent.At(time.Now()))
-	h, err := s.store.TokenHolder(ctx, claims.Citizen, claims.Issue)
-	switch {
-	case err != nil:
-		return Actor{}, err
-	case !good, claims.Scope != token.Manage, h.CitizenID.IsZero(), h.Application != claims.Application, h.Generation != claims.Generation:
-		return Actor{}, ErrUnauthenticated
-	}
-	return Actor{ID: "citizen " + h.CitizenID.String(), Applications: []int64{h.Application}, Citizen: h.CitizenID}, nil
+	_, a, err := s.byToken(ctx, text, token.Manage)
+	return a, err
 }
 
 // applicationOfOneself is applicationOfCitizen for what citizens may do as well, each

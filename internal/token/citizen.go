@@ -22,6 +22,7 @@ type Scope byte
 const (
 	Manage      Scope = 1 // to see and to change one's own data
 	Unsubscribe Scope = 2 // to leave by a link in a mail
+	Visit       Scope = 3 // to go on with what was begun on our own pages
 )
 
 // Claims are what a citizen token says. The numbers are the store's.

@@ -1,0 +1,150 @@
+package core
+
+import (
+	"context"
+	"slices"
+
+	"github.com/opencpm/opencpm/internal/consent"
+)
+
+// CentreView is a preference centre with what its pages need to know of its application.
+type CentreView struct {
+	consent.PreferenceCentre
+	ApplicationID string
+	Settings      consent.ApplicationSettings
+	Parties       []consent.Party
+	TemplateID    string   // of what it asks; empty where it asks nothing
+	PolicyRef     string   // of the privacy policy that it shows
+	Locales       []string // that it is to be had in, the default one first
+}
+
+// Title is the name that stands on the pages.
+func (v CentreView) Title() string {
+	if v.Brand.Name != "" {
+		return v.Brand.Name
+	}
+	return v.Settings.Name
+}
+
+// centres are the preference centres of all applications by their addresses.
+type centres struct {
+	of     *map[string]*consent.Snapshot // the catalogues that they were read from
+	bySlug map[string]CentreView
+	byHost map[string]CentreView
+}
+
+// Centre finds a preference centre by its slug.
+func (s *Service) Centre(ctx context.Context, slug string) (CentreView, error) {
+	v, ok := s.addresses().bySlug[slug]
+	if !ok {
+		if err := s.refresh(ctx); err != nil {
+			return CentreView{}, err
+		}
+		v, ok = s.addresses().bySlug[slug]
+	}
+	if !ok {
+		return CentreView{}, consent.Errorf(consent.NotFound, "There is no such page.")
+	}
+	return v, nil
+}
+
+// CentreOfHost finds the preference centre that has a host name of its own. It looks at
+// what is known already, since it is asked of every request.
+func (s *Service) CentreOfHost(host string) (CentreView, bool) {
+	v, ok := s.addresses().byHost[host]
+	return v, ok
+}
+
+// FirstCentre gives the first open preference centre of a type that an application has.
+func (s *Service) FirstCentre(ctx context.Context, applicationID string, kind consent.CentreType) (CentreView, bool) {
+	snap, err := s.snapshot(ctx, applicationID)
+	if err != nil || snap == nil {
+		return CentreView{}, false
+	}
+	return firstCentre(snap, kind)
+}
+
+func firstCentre(snap *consent.Snapshot, kind consent.CentreType) (CentreView, bool) {
+	for _, c := range snap.Catalogue.PreferenceCentres {
+		if c.Type == kind && !c.Closed {
+			return centreView(snap, c), true
+		}
+	}
+	return CentreView{}, false
+}
+
+func centreView(snap *consent.Snapshot, c consent.PreferenceCentre) CentreView {
+	v := CentreView{PreferenceCentre: c, ApplicationID: snap.ApplicationID, Settings: snap.Catalogue.Application, Parties: snap.Catalogue.Parties, Locales: []string{snap.DefaultLocale()}}
+	if t, ok := snap.Template(c.Template); ok {
+		v.TemplateID, v.PolicyRef, v.Locales = t.ID, t.PrivacyPolicy, snap.Locales(&t.Template)
+		return v
+	}
+	for _, l := range v.Settings.Locales {
+		if !slices.Contains(v.Locales, l) {
+			v.Locales = append(v.Locales, l)
+		}
+	}
+	return v
+}
+
+// addresses gives the centres of the catalogues that are known now.
+func (s *Service) addresses() *centres {
+	snapshots := s.snapshots.Load()
+	if known := s.centres.Load(); known != nil && known.of == snapshots {
+		return known
+	}
+	all := &centres{snapshots, map[string]CentreView{}, map[string]CentreView{}}
+	owner := map[string]int64{} // where two came in at the same time, the older application has the address
+	for _, snap := range *snapshots {
+		for _, c := range snap.Catalogue.PreferenceCentres {
+			v := centreView(snap, c)
+			if first, taken := owner[c.Slug]; !taken || snap.Application < first {
+				owner[c.Slug], all.bySlug[c.Slug] = snap.Application, v
+			}
+			if first, taken := owner["//"+c.Host]; c.Host != "" && (!taken || snap.Application < first) {
+				owner["//"+c.Host], all.byHost[c.Host] = snap.Application, v
+			}
+		}
+	}
+	s.centres.Store(all)
+	return all
+}
+
+// checkCentres refuses an edit that takes the address of another application's centre.
+func (s *Service) checkCentres(applicationID string, changes []consent.Revision) error {
+	var items []consent.Item
+	for _, v := range changes {
+		if v.Kind == consent.KindCentre && !v.Archived {
+			items = append(items, v.Item)
+		}
+	}
+	catalogue, err := consent.Assemble(items)
+	if err != nil {
+		return err
+	}
+	all := s.addresses()
+	for _, c := range catalogue.PreferenceCentres {
+		if other, taken := all.bySlug[c.Slug]; taken && other.ApplicationID != applicationID {
+			return consent.Errorf(consent.Conflict, "Another application of this server has a preference centre with the slug of %q; nothing was changed.", c.Reference)
+		}
+		if other, taken := all.byHost[c.Host]; taken && other.ApplicationID != applicationID {
+			return consent.Errorf(consent.Conflict, "Another application of this server has a preference centre with the host of %q; nothing was changed.", c.Reference)
+		}
+	}
+	return nil
+}
+
+// ManageCentre gives the centre to which what is asked for at another one leads: the one
+// that it names, or the first that shows and changes.
+func (s *Service) ManageCentre(ctx context.Context, v CentreView) (CentreView, bool) {
+	snap, err := s.snapshot(ctx, v.ApplicationID)
+	if err != nil || snap == nil {
+		return CentreView{}, false
+	}
+	for _, c := range snap.Catalogue.PreferenceCentres {
+		if c.Reference == v.Manage && !c.Closed {
+			return centreView(snap, c), true
+		}
+	}
+	return firstCentre(snap, consent.ManageCentre)
+}

@@ -1,0 +1,123 @@
+package core
+
+import (
+	"context"
+	"encoding/binary"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
+	"github.com/opencpm/opencpm/internal/token"
+)
+
+// VisitTime is how long a citizen can go on on our pages after they came by a link.
+const VisitTime = time.Hour
+
+// BeginVisit gives, for a citizen token, the token of a visit to the pages of one
+// application: it opens nothing but those, lasts VisitTime whatever the other one lasts,
+// and is revoked together with it.
+func (s *Service) BeginVisit(ctx context.Context, applicationID, text string) (string, error) {
+	claims, _, err := s.byToken(ctx, text, token.Manage)
+	if err != nil {
+		return "", err
+	}
+	if snap, err := s.snapshot(ctx, applicationID); err != nil {
+		return "", err
+	} else if snap == nil || snap.Application != claims.Application {
+		return "", ErrUnauthenticated
+	}
+	claims.Scope, claims.Expires = token.Visit, consent.At(time.Now().Add(VisitTime))
+	return s.tokens.Mint(claims), nil
+}
+
+// ByVisit says whose visit it is.
+func (s *Service) ByVisit(ctx context.Context, applicationID, text string) (Actor, error) {
+	claims, a, err := s.byToken(ctx, text, token.Visit)
+	if err != nil {
+		return Actor{}, err
+	}
+	if snap, err := s.snapshot(ctx, applicationID); err != nil {
+		return Actor{}, err
+	} else if snap == nil || snap.Application != claims.Application {
+		return Actor{}, ErrUnauthenticated
+	}
+	return a, nil
+}
+
+// byToken says who presents a token of a scope, and what it says.
+func (s *Service) byToken(ctx context.Context, text string, scope token.Scope) (token.Claims, Actor, error) {
+	claims, good := s.tokens.Verify(text, consent.At(time.Now()))
+	h, err := s.store.TokenHolder(ctx, claims.Citizen, claims.Issue)
+	switch {
+	case err != nil:
+		return claims, Actor{}, err
+	case !good, claims.Scope != scope, h.CitizenID.IsZero(), h.Application != claims.Application, h.Generation != claims.Generation:
+		return claims, Actor{}, ErrUnauthenticated
+	}
+	return claims, Actor{ID: "citizen " + h.CitizenID.String(), Applications: []int64{h.Application}, Citizen: h.CitizenID}, nil
+}
+
+// markTime is how long a form can be sent after it was shown.
+const markTime = 24 * time.Hour
+
+const markPurpose = "page shown: "
+
+// MarkPage makes the proof that a form was shown, bound to what it was made for.
+func (s *Service) MarkPage(of string) string {
+	now := binary.BigEndian.AppendUint64(nil, uint64(consent.At(time.Now())))
+	return s.tokens.Sign(markPurpose+of, now)
+}
+
+// WasShown reports whether a form that is sent was shown, for the same purpose, and not
+// too long ago.
+func (s *Service) WasShown(mark, of string) bool {
+	payload, good := s.tokens.Signed(markPurpose+of, mark)
+	if !good || len(payload) != 8 {
+		return false
+	}
+	at, now := consent.Instant(binary.BigEndian.Uint64(payload)), consent.At(time.Now())
+	return at <= now && now < at.Add(markTime)
+}
+
+// Person is what a page says of the citizen it is for.
+type Person struct {
+	Citizen consent.Citizen
+	Email   string // empty for none
+	Masked  string // as much of it as its owner needs to know it
+	State   store.State
+	Pauses  []consent.Pause
+	Catalog consent.Catalogue
+}
+
+// Person gives what is known of the citizen that asks.
+func (s *Service) Person(ctx context.Context, a Actor) (Person, error) {
+	snap, err := s.ownApplication(ctx, a)
+	if err != nil {
+		return Person{}, err
+	}
+	key := consent.CitizenKey{ID: a.Citizen}
+	p := Person{Catalog: snap.Catalogue}
+	if p.Citizen, err = s.store.Citizen(ctx, snap.Application, key); err != nil {
+		return Person{}, err
+	}
+	if p.State, err = s.store.State(ctx, snap.Application, key); err != nil {
+		return Person{}, err
+	}
+	email, err := s.store.EmailOf(ctx, snap.Application, key)
+	if err != nil && consent.KindOf(err) != consent.NotFound {
+		return Person{}, err
+	}
+	if err == nil {
+		p.Email, p.Masked = email.String(), email.Masked()
+	}
+	p.Pauses = p.State.Projection.Paused(consent.At(time.Now()))
+	return p, nil
+}
+
+// ownApplication gives the catalogue of a citizen's application; nobody else has one.
+func (s *Service) ownApplication(ctx context.Context, a Actor) (*consent.Snapshot, error) {
+	if a.Citizen.IsZero() {
+		return nil, ErrUnauthenticated
+	}
+	return s.applicationOfOneself(ctx, a, "", a.Citizen)
+}

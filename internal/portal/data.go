@@ -1,0 +1,157 @@
+package portal
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store"
+)
+
+// dataPage is what is kept of a citizen, to read and to print.
+type dataPage struct {
+	frame
+	About []line
+	Now   []line
+	Past  []past
+}
+
+// data answers what is kept of a citizen, as a page.
+func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView, f frame, c caller) {
+	person, h, err := p.kept(r, c)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	f.Title = f.Say("page.data")
+	page := dataPage{frame: f}
+	d := person.Citizen.Details
+	for _, v := range []struct{ name, value string }{
+		{"page.reference", person.Citizen.ExternalRef},
+		{"page.name", join(" ", d.GivenName, d.AdditionalName, d.FamilyName, d.OrganisationName)},
+		{"page.email", person.Email},
+		{"page.telephone", d.Telephone},
+		{"page.address", join(", ", d.Address.StreetAddress, d.Address.StreetAddress2, d.Address.StreetAddress3, d.Address.PostOfficeBoxNumber, d.Address.PostalCode, d.Address.AddressLocality, d.Address.AddressRegion, d.Address.AddressCountry)},
+	} {
+		if v.value != "" {
+			page.About = append(page.About, line{f.Say(v.name), v.value})
+		}
+	}
+	for _, e := range person.State.Projection.Effective(consent.At(time.Now())) {
+		page.Now = append(page.Now, line{f.nameIn(h.Catalogue, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
+	}
+	for _, a := range person.State.Projection.Preferences() {
+		labels := make([]string, len(a.Choices))
+		for i, c := range a.Choices {
+			labels[i] = f.choiceIn(h.Catalogue, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
+		}
+		page.Now = append(page.Now, line{f.questionIn(h.Catalogue, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), orName(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
+	}
+	page.Past, _ = f.past(h, len(h.Entries))
+	p.show(w, r, http.StatusOK, "data", page)
+}
+
+func join(separator string, pieces ...string) string {
+	var there []string
+	for _, p := range pieces {
+		if p != "" {
+			there = append(there, p)
+		}
+	}
+	return strings.Join(there, separator)
+}
+
+// dataFile answers what is kept of a citizen, as a file to take elsewhere (GDPR art. 20).
+func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, c caller) {
+	person, h, err := p.kept(r, c)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	type record struct {
+		RecordedAt  consent.Timestamp `json:"recordedAt"`
+		ObtainedAt  consent.Timestamp `json:"obtainedAt"`
+		ByCitizen   bool              `json:"byCitizen"`
+		Channel     string            `json:"channel,omitempty"`
+		Policy      *consent.Citation `json:"privacyPolicy,omitempty"`
+		Statement   consent.Localised `json:"statement,omitempty"`
+		Transaction string            `json:"transactionId,omitempty"`
+		Reverts     string            `json:"reverts,omitempty"`
+		Changes     []recordedChange  `json:"changes,omitempty"`
+		Submission  string            `json:"submissionId,omitempty"`
+		Answer      *consent.Answer   `json:"answer,omitempty"`
+	}
+	out := struct {
+		ApplicationID string                      `json:"applicationId"`
+		CitizenID     string                      `json:"citizenId"`
+		ExternalRef   string                      `json:"externalRef"`
+		Email         string                      `json:"email,omitempty"`
+		Details       consent.Details             `json:"details"`
+		CreatedAt     consent.Timestamp           `json:"createdAt"`
+		Permissions   []consent.Permission        `json:"permissions"`
+		Preferences   []consent.CurrentPreference `json:"preferences"`
+		History       []record                    `json:"history"`
+	}{
+		ApplicationID: v.ApplicationID, CitizenID: person.Citizen.ID.String(), ExternalRef: person.Citizen.ExternalRef, Email: person.Email,
+		Details: person.Citizen.Details, CreatedAt: consent.Timestamp(person.Citizen.CreatedAt),
+		Permissions: person.State.Projection.Effective(consent.At(time.Now())), Preferences: person.State.Projection.Preferences(), History: []record{},
+	}
+	for _, e := range h.Entries {
+		evidence := e.Evidence()
+		entry := record{RecordedAt: consent.Timestamp(evidence.RecordedAt), ObtainedAt: consent.Timestamp(evidence.ObtainedAt), ByCitizen: evidence.ByCitizen, Channel: evidence.Channel, Policy: evidence.Policy}
+		if evidence.Statement != nil {
+			entry.Statement = h.Statements[*evidence.Statement].Text
+		}
+		if e.Submission != nil {
+			entry.Submission, entry.Answer = evidence.ID.String(), &e.Submission.Answer
+		} else {
+			entry.Transaction, entry.Changes = evidence.ID.String(), changesOf(e)
+			if !e.Transaction.Reverts.IsZero() {
+				entry.Reverts = e.Transaction.Reverts.String()
+			}
+		}
+		out.History = append(out.History, entry)
+	}
+	b, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	header := w.Header()
+	header.Set("Content-Type", "application/json")
+	header.Set("Content-Disposition", `attachment; filename="my-data.json"`)
+	header.Set("Cache-Control", "no-store")
+	header.Set("X-Content-Type-Options", "nosniff")
+	_, _ = w.Write(b)
+}
+
+// recordedChange is one change as a citizen takes it elsewhere.
+type recordedChange struct {
+	OptionType    consent.OptionType    `json:"optionType"`
+	OptionID      string                `json:"optionId"`
+	Justification consent.Justification `json:"justification"`
+	State         consent.State         `json:"state"`
+	ValidFrom     consent.Timestamp     `json:"validFrom"`
+	ValidUntil    consent.Timestamp     `json:"validUntil"`
+}
+
+func changesOf(e store.Entry) []recordedChange {
+	list := make([]recordedChange, len(e.Transaction.Changes))
+	for i, c := range e.Transaction.Changes {
+		list[i] = recordedChange{c.OptionType, c.OptionID, c.Justification, c.State, consent.Timestamp(c.ValidFrom), consent.Timestamp(c.ValidUntil)}
+	}
+	return list
+}
+
+// kept reads what is kept of a citizen.
+func (p *Portal) kept(r *http.Request, c caller) (core.Person, core.History, error) {
+	person, err := p.Core.Person(r.Context(), c.Actor)
+	if err != nil {
+		return person, core.History{}, err
+	}
+	h, err := p.Core.History(r.Context(), c.Actor, c.Citizen, 0, 0)
+	return person, h, err
+}

@@ -1,0 +1,148 @@
+package portal
+
+import (
+	"cmp"
+	"net/http"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+)
+
+// ask is the form by which a citizen has a link, or a code, sent to them. Its answer is
+// the same whether we know the address or not.
+type ask struct {
+	Action string
+	Mark   string
+	Code   bool
+	Email  string // as it was typed
+	Wrong  string
+}
+
+// linkPage is a page that asks for an address, or for the code that was sent to it.
+type linkPage struct {
+	frame
+	Text    string
+	Sent    bool
+	Sender  string
+	Ask     *ask
+	Enter   bool // the code is to be entered
+	Email   string
+	Refused string
+}
+
+// askFor gives the form for a new link at a centre; nil where none can be sent.
+func (p *Portal) askFor(v core.CentreView, f frame) *ask {
+	if v.Settings.Sender == nil {
+		return nil
+	}
+	return &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}
+}
+
+// expired answers a link that no longer works, or never did, and offers a new one.
+func (p *Portal) expired(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+	m := f.message("page.expired", "page.expiredText")
+	if m.Ask = p.askFor(v, f); m.Ask == nil {
+		m.Text = f.Say("page.expiredAsk")
+	}
+	p.show(w, r, http.StatusOK, "message", m)
+}
+
+// linkPage answers the page on which a link, or a code, is asked for.
+func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, refused error) {
+	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.linkTitle"))
+	text := "page.linkText"
+	if v.Code {
+		text = "page.codeText"
+	}
+	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: p.askFor(v, f)}
+	if page.Ask == nil {
+		p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
+		return
+	}
+	status := http.StatusOK
+	if refused != nil {
+		page.Ask.Email, page.Ask.Wrong, page.Wrong, status = email, f.Say("page.emailError"), true, http.StatusUnprocessableEntity
+	}
+	p.show(w, r, status, "link", page)
+}
+
+// requestLink has a link, or a code, sent.
+func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+	email := r.PostFormValue("email")
+	if !p.Core.WasShown(r.PostFormValue("mark"), "ask "+v.Slug) {
+		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
+		return
+	}
+	code := v.Type == consent.LinkCentre && v.Code
+	err := p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Visitor: visitor(r)})
+	switch {
+	case consent.KindOf(err) == consent.Invalid:
+		p.linkPage(w, r, v, f, email, err)
+	case err != nil:
+		p.failure(w, r, f, err)
+	default:
+		p.linkSent(w, r, v, f, email, code, "")
+	}
+}
+
+// linkSent answers that a message is on its way, if we know the address.
+func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, code bool, refused string) {
+	f.Title = f.Say("page.inbox")
+	f.Mark = p.Core.MarkPage("code " + v.Slug)
+	page := linkPage{frame: f, Text: f.Say("page.linkSent"), Sent: true, Enter: code, Email: email, Refused: refused, Sender: senderOf(v)}
+	status := http.StatusOK
+	if refused != "" {
+		page.Wrong, status = true, http.StatusUnprocessableEntity
+	}
+	p.show(w, r, status, "link", page)
+}
+
+func senderOf(v core.CentreView) string {
+	if v.Settings.Sender == nil {
+		return ""
+	}
+	return v.Settings.Sender.Address
+}
+
+// redeemCode begins a visit for a code that was sent.
+func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+	email := r.PostFormValue("email")
+	if !p.Core.WasShown(r.PostFormValue("mark"), "code "+v.Slug) {
+		p.linkPage(w, r, v, f, email, nil)
+		return
+	}
+	text, err := p.Core.RedeemCode(r.Context(), v.ApplicationID, email, r.PostFormValue("code"), visitor(r))
+	switch {
+	case consent.KindOf(err) == consent.Unauthenticated:
+		p.linkSent(w, r, v, f, email, true, f.Say("page.codeWrong"))
+		return
+	case err != nil:
+		p.failure(w, r, f, err)
+		return
+	}
+	to, ok := p.manageOf(r, v)
+	if !ok {
+		p.failure(w, r, f, consent.Errorf(consent.NotFound, "There is no page to manage."))
+		return
+	}
+	visit, err := p.Core.BeginVisit(r.Context(), v.ApplicationID, text)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	// The visit is to that centre, wherever the code was entered.
+	home := "/c/" + to.Slug
+	if to.Slug == v.Slug {
+		home = f.Home
+	}
+	p.cookie(w, to, frame{Home: home}, &http.Cookie{Name: visitCookie, Value: visit, MaxAge: int(core.VisitTime.Seconds())})
+	p.redirect(w, r, root(home), nil)
+}
+
+// manageOf gives the centre to which what is asked for here leads.
+func (p *Portal) manageOf(r *http.Request, v core.CentreView) (core.CentreView, bool) {
+	if v.Type == consent.ManageCentre {
+		return v, true
+	}
+	return p.Core.ManageCentre(r.Context(), v)
+}

@@ -1,0 +1,138 @@
+package portal
+
+import (
+	"cmp"
+	"net/http"
+	"slices"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+)
+
+// signUpPage takes new citizens. Nothing on it is ticked.
+type signUpPage struct {
+	frame
+	Intro    string
+	Parts    []part
+	Shown    string
+	Email    string
+	Problems refusal
+	EmailBad bool
+	// CanObject is false: nobody is known whose objection it would be.
+	CanObject bool
+	Party     string
+	Policy    *link
+}
+
+// signUpEntry is what was typed, and what was wrong with it.
+type signUpEntry struct {
+	email    string
+	sent     map[string][]string
+	problems refusal
+}
+
+// signUpPage answers the page on which somebody signs up.
+func (p *Portal) signUpPage(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, typed signUpEntry) {
+	form, err := p.Core.PublicForm(r.Context(), p.publicQuery(v, f), "")
+	switch consent.KindOf(err) {
+	case consent.NotFound, consent.Forbidden:
+		p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
+		return
+	default:
+		if err != nil {
+			p.failure(w, r, f, err)
+			return
+		}
+	}
+	f.adopt(form)
+	p.show(w, r, statusOf(typed.problems), "signup", f.signUpPage(v, form, p.Core.MarkPage("sign-up "+v.Slug), typed))
+}
+
+func statusOf(problems refusal) int {
+	if len(problems) > 0 {
+		return http.StatusUnprocessableEntity
+	}
+	return http.StatusOK
+}
+
+func (f frame) signUpPage(v core.CentreView, form consent.Form, mark string, typed signUpEntry) signUpPage {
+	f.Title, f.Mark, f.Wrong = cmp.Or(f.local(v.Texts.Title), f.Say("page.signUp")), mark, len(typed.problems) > 0
+	page := signUpPage{frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.signUpIntro")), Parts: f.parts(form, nil), Shown: form.Snapshot, Email: typed.email, Problems: typed.problems}
+	page.EmailBad = slices.ContainsFunc(typed.problems, func(x problem) bool { return x.At == "email" })
+	if len(v.Parties) > 0 {
+		page.Party = v.Parties[0].Name
+	}
+	if policy := form.PrivacyPolicy; policy != nil {
+		page.Policy = &link{f.Say("page.policy", "Name", policy.Name, "Version", policy.Version), policy.URL}
+	}
+	manage := managePage{Parts: page.Parts}
+	manage.resend(typed.sent)
+	return page
+}
+
+func (p *Portal) publicQuery(v core.CentreView, f frame) core.FormQuery {
+	return core.FormQuery{ApplicationID: v.ApplicationID, TemplateID: v.TemplateID, RuleSet: v.RuleSet, Locale: f.Lang}
+}
+
+// signUp takes what somebody signs up for, and has them confirm it.
+func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+	form, err := p.Core.PublicForm(r.Context(), p.publicQuery(v, f), "")
+	if err != nil {
+		p.signUpPage(w, r, v, f, signUpEntry{})
+		return
+	}
+	f.adopt(form)
+	typed := signUpEntry{email: r.PostFormValue("email"), sent: r.PostForm}
+	fresh := p.Core.WasShown(r.PostFormValue("mark"), "sign-up "+v.Slug)
+	fill(&form, r.PostForm)
+	form.Snapshot = cmp.Or(r.PostForm.Get("snapshot"), form.Snapshot)
+	email, err := consent.ParseEmail(typed.email)
+	if err != nil {
+		typed.problems = append(typed.problems, problem{"email", f.Say("page.emailError")})
+	}
+	if !grants(form) {
+		typed.problems = append(typed.problems, problem{"choices", f.Say("page.chooseError")})
+	}
+	for _, b := range form.Blocks {
+		if b.Reference != "" && b.Mandatory && !answered(b) {
+			typed.problems = append(typed.problems, problem{"q-" + b.Reference, f.Say("page.answerError")})
+		}
+	}
+	if !fresh {
+		typed.problems = append(typed.problems, problem{"", f.Say("page.staleError")})
+	}
+	if len(typed.problems) > 0 {
+		p.signUpPage(w, r, v, f, typed)
+		return
+	}
+	_, err = p.Core.Capture(r.Context(), core.Request{}, core.Capture{
+		ApplicationID: v.ApplicationID, Form: form, Email: typed.email, Locale: f.Lang, Channel: "preference-centre", Pending: true, Visitor: visitor(r),
+	})
+	switch {
+	case consent.KindOf(err) == consent.Invalid:
+		typed.problems = refusal{{"", f.Say("page.refusedError")}}
+		p.signUpPage(w, r, v, f, typed)
+	case err != nil:
+		p.failure(w, r, f, err)
+	default:
+		m := f.message("page.inbox", "page.inbox")
+		m.Text, m.Panel = f.Say("page.signUpSent", "Email", isolate(email.Masked())), true
+		if sender := senderOf(v); sender != "" {
+			m.Text += " " + f.Say("page.sentFrom", "Sender", isolate(sender))
+		}
+		p.show(w, r, http.StatusOK, "message", m)
+	}
+}
+
+// isolate keeps an address from left to right within a text of the other direction.
+func isolate(text string) string { return "\u2066" + text + "\u2069" }
+
+// grants reports whether a form gives anything.
+func grants(form consent.Form) bool {
+	for _, b := range form.Blocks {
+		if slices.ContainsFunc(b.Options, func(o consent.FormOption) bool { return o.Selected != nil && *o.Selected }) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,122 @@
+package portal
+
+import (
+	"net/http"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+)
+
+// unsubscribePage asks whether somebody wants no more of something, or says that they
+// get no more of it.
+type unsubscribePage struct {
+	frame
+	What  string
+	Text  string
+	Panel bool
+	Act   *form
+	Undo  *form
+	// Transaction is what the button to undo undoes.
+	Transaction string
+	Still       []string // what else is on
+	Links       []link
+}
+
+// unsubscribing answers the link of a mail in a browser. It changes nothing.
+func (p *Portal) unsubscribing(w http.ResponseWriter, r *http.Request) {
+	l, err := p.Core.Leaving(r.Context(), r.PathValue("token"))
+	p.leaving(w, r, l, err, false)
+}
+
+// unsubscribe refuses what the link is about, by the button of the page that was shown.
+func (p *Portal) unsubscribe(w http.ResponseWriter, r *http.Request) {
+	if p.foreign(w, r) {
+		return
+	}
+	text := r.PathValue("token")
+	if !p.Core.WasShown(r.PostFormValue("proof"), "unsubscribe "+text) {
+		p.redirect(w, r, "/u/"+text, nil)
+		return
+	}
+	l, err := p.Core.Leave(r.Context(), text, visitor(r), false)
+	p.leaving(w, r, l, err, true)
+}
+
+// undoUnsubscribing takes it back, by the button of the page that said it was done.
+func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
+	if p.foreign(w, r) {
+		return
+	}
+	text := r.PathValue("token")
+	id, err := consent.ParseID(r.PostFormValue("transaction"))
+	if err != nil || !p.Core.WasShown(r.PostFormValue("proof"), "undo "+text+id.String()) {
+		p.redirect(w, r, "/u/"+text, nil)
+		return
+	}
+	l, err := p.Core.UndoLeaving(r.Context(), text, id, visitor(r))
+	f := p.ofApplication(r, l.ApplicationID, "")
+	f.Chooser = ""
+	switch consent.KindOf(err) {
+	case consent.Gone, consent.Conflict, consent.NotFound:
+		m := f.message("page.error", "page.undoLate")
+		p.show(w, r, http.StatusOK, "message", m)
+		return
+	}
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	m := f.message("page.undone", "page.undone")
+	m.Text, m.Panel = nameOf(l)+": "+f.Say("page.state.GRANTED"), true
+	p.show(w, r, http.StatusOK, "message", m)
+}
+
+// nameOf gives what a link to unsubscribe is about.
+func nameOf(l core.Leaving) string {
+	if l.Channel == "" {
+		return l.Purpose
+	}
+	return l.Purpose + ": " + l.Channel
+}
+
+// leaving answers how a link to unsubscribe stands.
+func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving, err error, done bool) {
+	f := p.ofApplication(r, l.ApplicationID, "")
+	switch {
+	case err != nil:
+		p.failure(w, r, f, err)
+	case !l.Known:
+		f.Chooser = ""
+		p.show(w, r, http.StatusOK, "message", f.message("page.expired", "page.notFoundText"))
+	default:
+		if r.Method == http.MethodPost {
+			f.Chooser = ""
+		}
+		text := r.PathValue("token")
+		page := f.unsubscribePage(l, text, p.Core.MarkPage("unsubscribe "+text), done)
+		if done {
+			if page.Still, err = p.Core.StillOn(r.Context(), text); err != nil {
+				p.failure(w, r, f, err)
+				return
+			}
+		}
+		if !l.TransactionID.IsZero() {
+			id := l.TransactionID.String()
+			page.Undo, page.Transaction = &form{"/u/" + text + "/undo", f.Say("page.undoThis"), p.Core.MarkPage("undo " + text + id)}, id
+		}
+		p.show(w, r, http.StatusOK, "unsubscribe", page)
+	}
+}
+
+func (f frame) unsubscribePage(l core.Leaving, text, mark string, done bool) unsubscribePage {
+	page := unsubscribePage{What: nameOf(l)}
+	if l.Left {
+		f.Title, page.Panel = f.Say("page.unsubscribed"), done
+		page.Text = f.Say("page.unsubscribedText", "What", page.What)
+	} else {
+		f.Title, page.Text = f.Say("page.unsubscribe"), f.Say("page.unsubscribeText")
+		page.Act = &form{"/u/" + text + "/leave", f.Say("page.unsubscribe"), mark}
+	}
+	page.frame = f
+	return page
+}
