@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"image/png"
 	"math"
-	"strconv"
 )
 
 // Readable is the contrast that text needs on what is behind it (WCAG 2.2, 1.4.3).
@@ -49,26 +48,6 @@ func LetterOn(accent string, onDark bool) string {
 		return dark.letter(accent)
 	}
 	return light.letter(accent)
-}
-
-// Contrast gives the ratio of two colours, #rrggbb, from 1 to 21.
-func Contrast(a, b string) float64 {
-	x, y := luminance(a), luminance(b)
-	return (max(x, y) + 0.05) / (min(x, y) + 0.05)
-}
-
-func luminance(colour string) (sum float64) {
-	for i, weight := range [3]float64{0.2126, 0.7152, 0.0722} {
-		n, _ := strconv.ParseUint(colour[1+2*i:3+2*i], 16, 8) // a colour was checked when it was saved
-		v := float64(n) / 255
-		if v <= 0.04045 {
-			v /= 12.92
-		} else {
-			v = math.Pow((v+0.055)/1.055, 2.4)
-		}
-		sum += weight * v
-	}
-	return sum
 }
 
 // The most that a logo may weigh and measure.
