@@ -99,7 +99,8 @@ func TestLogosAreDrawnAnew(t *testing.T) {
 
 func TestAddressesOfCentres(t *testing.T) {
 	two := Catalogue{Application: ApplicationSettings{Name: "N"}, PreferenceCentres: []PreferenceCentre{
-		{Reference: "a", Name: "A", Type: LinkCentre, Slug: "same", Host: "p.example.com"}, {Reference: "b", Name: "B", Type: LinkCentre, Slug: "same", Host: "p.example.com"},
+		{Reference: "a", Name: "A", Type: LinkCentre, Slug: "same", Host: "p.example.com"},
+		{Reference: "b", Name: "B", Type: LinkCentre, Slug: "same", Host: "p.example.com"},
 		{Reference: "c", Name: "C", Type: LinkCentre, Slug: "assets"},
 	}}
 	faults := two.Faults(nil)

@@ -62,8 +62,10 @@ func formIn(locale string, fresh bool) consent.Form {
 	say := func(text string) string { return in(locale, text) }
 	name := func(id, text string) *consent.FormName { return &consent.FormName{ID: id, Name: say(text)} }
 	topics := []struct{ id, name, text string }{
-		{"newsletter", "Newsletter", "Stories and new arrivals, about twice a month"}, {"offers", "Offers and sales", "Discounts chosen from what you browse"},
-		{"events", "Store events", "Openings and workshops near you"}, {"research", "Customer research", "A survey, at most twice a year"},
+		{"newsletter", "Newsletter", "Stories and new arrivals, about twice a month"},
+		{"offers", "Offers and sales", "Discounts chosen from what you browse"},
+		{"events", "Store events", "Openings and workshops near you"},
+		{"research", "Customer research", "A survey, at most twice a year"},
 	}
 	channels := map[string]string{"email": "Email", "sms": "SMS", "phone": "Phone", "post": "Post"}
 	matrix := consent.FormBlock{Type: "permissions", Statement: &consent.FormStatement{Reference: "marketing", Version: 3, Text: say("We may write to you about our products.")}}

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -91,7 +92,7 @@ func (p *Portal) visiting(w http.ResponseWriter, r *http.Request, v core.CentreV
 			return caller{a, cookie.Value}, true
 		}
 	}
-	if consent.KindOf(err) != consent.Unauthenticated && err != http.ErrNoCookie {
+	if consent.KindOf(err) != consent.Unauthenticated && !errors.Is(err, http.ErrNoCookie) {
 		p.failure(w, r, f, err)
 		return caller{}, false
 	}
