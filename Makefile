@@ -51,6 +51,7 @@ fuzz: ## fuzz every decoder for FUZZTIME (30s) each
 
 soak: ## the long run: all tests under the race detector three times, 500 runs of delivery's state machine, every screen, five minutes of fuzzing per decoder
 	go test -count=1 -timeout=2h ./internal/deliver -run TestStateMachine -rapid.checks=500
+	go test -count=1 -timeout=1h ./internal/portal -run TestPageMatrix -page-matrix=$(CURDIR)/docs/accessibility.md
 	go test -count=1 -timeout=1h ./internal/portal -run TestWidgetMatrix -widget-matrix=$(CURDIR)/docs/accessibility.md
 	CGO_ENABLED=1 $(WITH_POSTGRES) go test -count=3 -race -shuffle=on -timeout=2h ./...
 	scripts/fuzz 5m
