@@ -80,3 +80,31 @@ func page(t testing.TB, w *world, body string) string {
 	t.Cleanup(site.Close)
 	return site.URL
 }
+
+// Somebody new signs up on the page of a shop: what they chose waits for the owner of the
+// address, or is recorded under the reference that the shop gave.
+func TestSignUpByWidget(t *testing.T) {
+	t.Cleanup(webtest.Close)
+	w := start(t, harness.SQLite(t), northwind)
+	template := w.api.do(t, "GET", query("/v1/configuration/templates", "applicationId", w.id), nil).want(t, 200).text(t, "templates.0.id")
+	site := page(t, w, fmt.Sprintf(`<opencpm-capture template="%s" channel="shop"></opencpm-capture><opencpm-capture id="known" template="%s" reference="CUST-7" buttons="none"></opencpm-capture>`, template, template))
+	w.settings(t, object{"unauthenticatedCapture": true, "allowedOrigins": []string{site}})
+
+	tab := webtest.Open(t, webtest.View{Width: 390})
+	tab.Goto(site)
+	tab.Until(`customElements.get("opencpm-capture") && [...document.querySelectorAll("opencpm-capture")].every(e => e.state === "ready")`)
+	webtest.Run[bool](tab, `(r => { r.querySelector(".switch").click(); r.getElementById("email").value = "jo@example.com"; r.querySelector(".submit").click(); return true })(document.querySelector("opencpm-capture").shadowRoot)`)
+	tab.Until(`document.querySelector("opencpm-capture").state === "saved"`)
+	found := w.api.do(t, "POST", "/v1/citizens/search", object{"applicationId": w.id, "emailAddress": "jo@example.com"}).want(t, 200).list(t, "citizens")
+	if len(found) != 1 {
+		t.Fatalf("%d citizens have the address", len(found))
+	}
+	if recorded := w.transactions(t, "citizenId", fmt.Sprint(found[0]["citizenId"])); len(recorded) != 1 || dig(recorded[0], "changes.0.state") != "PENDING" || recorded[0]["channel"] != "shop" {
+		t.Errorf("recorded %v", recorded)
+	}
+
+	webtest.Run[bool](tab, `(e => { e.shadowRoot.querySelector(".switch").click(); return e.submit().then(() => true) })(document.querySelector("#known"))`)
+	if recorded := w.transactions(t, "externalRef", "CUST-7"); len(recorded) != 1 || dig(recorded[0], "changes.0.state") != "GRANTED" {
+		t.Errorf("recorded %v", recorded)
+	}
+}
