@@ -28,28 +28,28 @@ const tokenLife = time.Hour
 
 // shopWords are what the shop says in one language.
 type shopWords struct {
-	Title, About, Manage, History, SignUp, Email, Inbox, InboxLink, Fallback string
-	Pages, PagesAbout, CentreLink, SignUpLink, RequestLink, Footer           string
+	Title, About, Manage, History, SignUp, Inbox, InboxLink, Fallback string
+	Pages, PagesAbout, CentreLink, SignUpLink, RequestLink, Footer    string
 }
 
 var shopTexts = map[string]shopWords{
 	"en": {
 		Title: "Your account at Northwind Outdoor", About: "A page of a shop, with the three widgets in it. Each is one tag; the look comes from the page.",
-		Manage: "Your choices", History: "What we have recorded", SignUp: "Our newsletter", Email: "Your e-mail address",
+		Manage: "Your choices", History: "What we have recorded", SignUp: "Our newsletter",
 		Inbox: "The mail that asks you to confirm arrives in", InboxLink: "the inbox of the demo", Fallback: "Open the preference centre",
 		Pages: "Hosted pages", PagesAbout: "The same without a line in the shop: pages that OpenCPM serves.", CentreLink: "Preference centre of this customer",
 		SignUpLink: "Sign-up page", RequestLink: "Ask for a link to your choices", Footer: "Northwind Outdoor and its customers are invented.",
 	},
 	"de": {
 		Title: "Ihr Konto bei Northwind Outdoor", About: "Eine Seite eines Shops mit den drei Widgets. Jedes ist ein einziges Element; das Aussehen kommt von der Seite.",
-		Manage: "Ihre Auswahl", History: "Was wir gespeichert haben", SignUp: "Unser Newsletter", Email: "Ihre E-Mail-Adresse",
+		Manage: "Ihre Auswahl", History: "Was wir gespeichert haben", SignUp: "Unser Newsletter",
 		Inbox: "Die Mail zur Bestätigung erscheint im", InboxLink: "Postfach der Demo", Fallback: "Einstellungen öffnen",
 		Pages: "Gehostete Seiten", PagesAbout: "Dasselbe ohne eine Zeile im Shop: Seiten, die OpenCPM ausliefert.", CentreLink: "Einstellungsseite dieser Kundin oder dieses Kunden",
 		SignUpLink: "Anmeldeseite", RequestLink: "Link zu den eigenen Einstellungen anfordern", Footer: "Northwind Outdoor und seine Kundschaft sind erfunden.",
 	},
 	"ar": {
 		Title: "حسابك في نورثويند أوتدور", About: "صفحة في متجر تضم الأدوات الثلاث. كل أداة وسم واحد، ومظهرها من الصفحة.",
-		Manage: "اختياراتك", History: "ما سجّلناه", SignUp: "نشرتنا الإخبارية", Email: "بريدك الإلكتروني",
+		Manage: "اختياراتك", History: "ما سجّلناه", SignUp: "نشرتنا الإخبارية",
 		Inbox: "تصل رسالة التأكيد إلى", InboxLink: "صندوق بريد العرض", Fallback: "افتح مركز التفضيلات",
 		Pages: "صفحات مستضافة", PagesAbout: "الشيء نفسه من دون سطر واحد في المتجر: صفحات يقدمها OpenCPM.", CentreLink: "مركز تفضيلات هذا العميل",
 		SignUpLink: "صفحة الاشتراك", RequestLink: "اطلب رابطًا إلى اختياراتك", Footer: "نورثويند أوتدور وعملاؤها من نسج الخيال.",
