@@ -42,6 +42,15 @@ func (p paper) letter(accent string) string {
 	return p.letters[1]
 }
 
+// Sheets are the colours on which an accent of a light or a dark page is seen, that of
+// cards first.
+func Sheets(onDark bool) []string {
+	if onDark {
+		return dark.sheets
+	}
+	return light.sheets
+}
+
 // LetterOn gives the colour of text on an accent of a light or a dark page.
 func LetterOn(accent string, onDark bool) string {
 	if onDark {

@@ -16,6 +16,9 @@ const UndoTime = 10 * time.Minute
 // reversions, answers to preferences, which cannot be reverted, by giving those before
 // them again.
 func (s *Service) Undo(ctx context.Context, a Actor, ids []consent.ID, o Origin) error {
+	if a.Citizen.IsZero() {
+		return ErrUnauthenticated
+	}
 	h, err := s.History(ctx, a, a.Citizen, 0, 0)
 	if err != nil {
 		return err

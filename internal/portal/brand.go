@@ -56,10 +56,7 @@ func brandCSS(b consent.Brand) string {
 		if accent == "" {
 			return
 		}
-		letter, paper, towards := consent.LetterOn(accent, onDark), "#ffffff", "#000000"
-		if onDark {
-			paper = "#141c1d"
-		}
+		letter, paper, towards := consent.LetterOn(accent, onDark), consent.Sheets(onDark)[0], "#000000"
 		if consent.Contrast(letter, "#000000") < consent.Contrast(letter, "#ffffff") {
 			towards = "#ffffff" // away from dark letters, so that they stay readable
 		}

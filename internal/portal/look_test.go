@@ -191,7 +191,7 @@ func TestTheScriptHelps(t *testing.T) {
 	s := newSite(t)
 	_, token := s.citizen("jordan", "newsletter-email")
 	tab := webtest.Open(t, webtest.View{})
-	tab.Goto(s.url + "/c/northwind?token=" + token)
+	tab.Goto(s.url + "/c/northwind/en?token=" + token) // all tabs share their cookies
 	status := func(want string) {
 		t.Helper()
 		tab.Until(fmt.Sprintf(`document.querySelector("#status").textContent === %q`, want))
@@ -220,7 +220,7 @@ func TestABrowserWithoutScripts(t *testing.T) {
 	s := newSite(t)
 	id, token := s.citizen("jordan", "newsletter-email")
 	tab := webtest.Open(t, webtest.View{Width: 390, NoScript: true})
-	tab.Goto(s.url + "/c/northwind?token=" + token)
+	tab.Goto(s.url + "/c/northwind/en?token=" + token) // all tabs share their cookies
 	tab.Do(chromedp.Click(chromedp.CSS("input[value='option:newsletter-email']")))
 	tab.Do(chromedp.Click(chromedp.CSS("#save")))
 	says := func(panel, want string) {

@@ -199,6 +199,21 @@ func TestTheLanguageOfAPage(t *testing.T) {
 	}
 }
 
+// What an accent is measured against is the paper that it stands on.
+func TestAccentsAreMeasuredOnOurPaper(t *testing.T) {
+	var light, dark []string
+	for _, name := range []string{"surface", "canvas"} {
+		for _, token := range web.Tokens {
+			if token.Name == name {
+				light, dark = append(light, token.Light), append(dark, token.Dark)
+			}
+		}
+	}
+	if !slices.Equal(light, consent.Sheets(false)) || !slices.Equal(dark, consent.Sheets(true)) {
+		t.Errorf("the design has %v and %v, the check %v and %v", light, dark, consent.Sheets(false), consent.Sheets(true))
+	}
+}
+
 // The accents of a brand, and what is computed from them, can be read.
 func TestBrandColours(t *testing.T) {
 	for accent, onDark := range map[string]bool{"#7a1f5c": false, "#004400": false, "#ffcc00": true, "#63c7d6": true} {
