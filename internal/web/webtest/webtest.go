@@ -363,6 +363,14 @@ func (tab *Tab) Screenshot(name string) {
 	if dir == "" {
 		return
 	}
+	picture := tab.Picture()
+	tab.must("making the directory", os.MkdirAll(dir, 0o755))
+	tab.must("writing the picture", os.WriteFile(filepath.Join(dir, name+"-"+tab.view.String()+".png"), picture, 0o644))
+}
+
+// Picture gives a picture of the whole page, as a PNG file.
+func (tab *Tab) Picture() []byte {
+	tab.t.Helper()
 	ctx, cancel := context.WithTimeout(tab.ctx, patience)
 	defer cancel()
 	metrics, err := chromedp.Call(ctx, page.GetLayoutMetrics, cdp.Empty{})
@@ -373,6 +381,5 @@ func (tab *Tab) Screenshot(name string) {
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	tab.must("taking a picture", err)
 	tab.must("shrinking the screen", chromedp.Do(ctx, chromedp.EmulateViewport(int64(tab.view.Width), int64(tab.view.Height))))
-	tab.must("making the directory", os.MkdirAll(dir, 0o755))
-	tab.must("writing the picture", os.WriteFile(filepath.Join(dir, name+"-"+tab.view.String()+".png"), png, 0o644))
+	return png
 }
