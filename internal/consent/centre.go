@@ -91,9 +91,6 @@ var colour = regexp.MustCompile(`^#[0-9a-fA-F]{6}$`)
 // CentreTypes lists the types there are.
 var CentreTypes = []CentreType{ManageCentre, SignUpCentre, LinkCentre}
 
-// ReservedSlugs are what a centre cannot be called: the paths are ours.
-var ReservedSlugs = []string{"assets"}
-
 // centres checks what must differ from one preference centre to the next.
 func (k *checker) centres(list []PreferenceCentre) {
 	slugs, hosts := map[string]int{}, map[string]int{}
@@ -115,9 +112,6 @@ func (k *checker) centre(place string, p PreferenceCentre) {
 	}
 	if len(p.Slug) > 60 || !slug.MatchString(p.Slug) {
 		k.Add(place+".slug", "must be small letters, digits and hyphens, at most 60")
-	}
-	if slices.Contains(ReservedSlugs, p.Slug) {
-		k.Add(place+".slug", "is a path of ours")
 	}
 	if u, err := url.Parse("https://" + p.Host); p.Host != "" && (err != nil || u.Host != p.Host || p.Host != strings.ToLower(p.Host)) {
 		k.Add(place+".host", "must be a host name such as preferences.example.com")
