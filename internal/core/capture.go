@@ -46,9 +46,6 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 // reference nobody has, the answers are recorded; for one that somebody has they wait
 // until they are accepted.
 func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, error) {
-	if err := s.visitors.take(v.Visitor.Address); err != nil {
-		return Captured{}, err
-	}
 	snap, err := s.capturingFor(ctx, v)
 	if err != nil {
 		return Captured{}, err
@@ -69,6 +66,9 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, 
 	answered, err := s.captured(ctx, snap, v, &faults)
 	if err == nil {
 		err = faults.Err()
+	}
+	if err == nil { // what cannot be recorded costs a visitor nothing
+		err = s.visitors.take(v.Visitor.Address)
 	}
 	if err != nil {
 		return Captured{}, err

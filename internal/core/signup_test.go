@@ -531,7 +531,9 @@ func TestCaptureIsRefused(t *testing.T) {
 		}
 		var throttled error
 		for range 100 {
-			if _, throttled = v.svc.Capture(t.Context(), core.Request{}, core.Capture{ApplicationID: "none", Visitor: visitor}); consent.KindOf(throttled) == consent.Throttled {
+			asked := good
+			asked.Changes = []consent.Change{good.Changes[0]}
+			if _, throttled = v.svc.Capture(t.Context(), core.Request{}, asked); consent.KindOf(throttled) == consent.Throttled {
 				return
 			}
 		}

@@ -36,11 +36,13 @@ func debianServer(t *testing.T, maildir string) (address string) {
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	gone := make(chan error, 1)
+	gone := make(chan error, 1) // how it ended
 	go func() { gone <- server.Wait() }()
 	t.Cleanup(func() {
 		_ = server.Process.Kill()
-		<-gone
+		if err := <-gone; err == nil {
+			t.Error("the mail server ended by itself")
+		}
 	})
 	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); {
 		select {
