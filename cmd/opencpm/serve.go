@@ -129,8 +129,8 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),
 		Health: http.HandlerFunc(health.Live), Ready: http.HandlerFunc(health.Ready), Metrics: s.metrics.Handler(), Pages: pages,
-		Middleware: []func(http.Handler) http.Handler{citizens.Hosts, observe.Middleware(s.log, s.metrics, api.Fail)},
-		RateLimit:  s.config.RateLimit, TokenAudience: s.config.TokenAudience, Log: s.log,
+		Middleware:     []func(http.Handler) http.Handler{citizens.Hosts, observe.Middleware(s.log, s.metrics, api.Fail)},
+		TrustedProxies: s.config.TrustedProxies, RateLimit: s.config.RateLimit, TokenAudience: s.config.TokenAudience, Log: s.log,
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"path"
 	"strings"
@@ -43,6 +44,9 @@ type Options struct {
 
 	// RateLimit is how many calls a second one credential may make; 0 means no limit.
 	RateLimit float64
+	// TrustedProxies are the networks of the proxies in front that say in X-Forwarded-For
+	// who calls; nobody else is believed.
+	TrustedProxies []netip.Prefix
 	// TokenAudience is the audience that a token request must name; empty means that
 	// any is accepted, or none.
 	TokenAudience string
@@ -79,7 +83,7 @@ func New(o Options) http.Handler {
 	for i := range o.Middleware {
 		h = o.Middleware[len(o.Middleware)-1-i](h)
 	}
-	return timely(clean(h))
+	return timely(behind(o.TrustedProxies, clean(h)))
 }
 
 // public marks a call that needs no credential.

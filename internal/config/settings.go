@@ -68,11 +68,12 @@ func (s *Store) Check() error {
 
 // HTTP says how the server is reached and what it asks of its callers.
 type HTTP struct {
-	Listen        string        `group:"HTTP" default:"127.0.0.1:8080" type:"address" help:"Address and port to listen on, as HOST:PORT; an empty host means every address of the machine."`
-	BaseURL       string        `group:"HTTP" placeholder:"URL" type:"base-url" help:"URL under which others reach this server, as it stands in links and in the API document. Default: http:// and the listen address."`
-	RateLimit     float64       `group:"HTTP" default:"0" min:"0" max:"1000000" help:"Requests per second that one credential may make; 0 means no limit. Public calls are always limited."`
-	TokenLifetime time.Duration `group:"HTTP" default:"24h" min:"1s" max:"24h" help:"How long an access token of the token endpoint is valid."`
-	TokenAudience string        `group:"HTTP" placeholder:"NAME" help:"Audience that a token request must name. Default: any audience is accepted."`
+	Listen         string         `group:"HTTP" default:"127.0.0.1:8080" type:"address" help:"Address and port to listen on, as HOST:PORT; an empty host means every address of the machine."`
+	BaseURL        string         `group:"HTTP" placeholder:"URL" type:"base-url" help:"URL under which others reach this server, as it stands in links and in the API document. Default: http:// and the listen address."`
+	TrustedProxies []netip.Prefix `group:"HTTP" name:"trusted-proxy" placeholder:"CIDR" help:"Network of the proxies in front of the server, whose X-Forwarded-For says who calls. Limits for each address, and the evidence of what citizens do on our pages, need it there. May be repeated."`
+	RateLimit      float64        `group:"HTTP" default:"0" min:"0" max:"1000000" help:"Requests per second that one credential may make; 0 means no limit. Public calls are always limited."`
+	TokenLifetime  time.Duration  `group:"HTTP" default:"24h" min:"1s" max:"24h" help:"How long an access token of the token endpoint is valid."`
+	TokenAudience  string         `group:"HTTP" placeholder:"NAME" help:"Audience that a token request must name. Default: any audience is accepted."`
 }
 
 // Delivery says how webhooks are delivered.
