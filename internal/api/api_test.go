@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"io"
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // world is an API with two applications in it, northwind and globex, and an API
 // key with all scopes for each.
 type world struct {
+	caller   string // the address that requests come from; empty for the same always
 	tb       testing.TB
 	store    *store.Store
 	core     *core.Service
@@ -114,6 +116,7 @@ func (w *world) send(method, target string, body any, header ...string) reply {
 		content = bytes.NewReader(text)
 	}
 	r := httptest.NewRequest(method, baseURL+target, content)
+	r.RemoteAddr = cmp.Or(w.caller, r.RemoteAddr)
 	r.Header.Set("X-API-Key", w.key)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")

@@ -13,6 +13,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 
 	"github.com/opencpm/opencpm/internal/api"
+	"github.com/opencpm/opencpm/internal/core"
 )
 
 // grant is a transaction that is accepted.
@@ -129,6 +130,14 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 			ids[path+"/{id}"], ids[path+"/{id}/draft"] = key, key
 		}
 	}
+	doc, err := w.core.ExportCatalogue(t.Context(), "northwind")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc.Application.UnauthenticatedCapture = true
+	if _, err := w.core.ImportCatalogue(t.Context(), "northwind", doc, core.Import{}); err != nil {
+		t.Fatal(err)
+	}
 	before := w.everything()
 	for path, item := range loaded(t).Paths.Map() {
 		for method, op := range item.Operations() {
@@ -140,9 +149,11 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 			if strings.HasPrefix(path, "/v1/configuration") && method != "POST" {
 				target += "?applicationId=northwind"
 			}
-			for _, c := range wrongValues(t, media.Schema.Value, media.Example, "body") {
+			for i, c := range wrongValues(t, media.Schema.Value, media.Example, "body") {
 				t.Run(fmt.Sprintf("%s %s %s", op.OperationID, c.location, c.what), func(t *testing.T) {
-					a := w.in(t).refused(http.StatusUnprocessableEntity, method, target, c.body, c.location)
+					from := *w.in(t)
+					from.caller = fmt.Sprintf("192.0.2.%d:1234", i%200) // of whom the public calls of each are counted
+					a := from.refused(http.StatusUnprocessableEntity, method, target, c.body, c.location)
 					if strings.Contains(a.text, planted) {
 						t.Errorf("the answer repeats what was sent: %s", a.text)
 					}

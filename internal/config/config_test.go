@@ -481,6 +481,7 @@ key           -        default
 # HTTP
 listen          127.0.0.1:8080  default
 base-url        -               default
+trusted-proxy   -               default
 rate-limit      2.5             env OPENCPM_RATE_LIMIT
 token-lifetime  24h             default
 token-audience  -               default

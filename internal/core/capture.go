@@ -48,11 +48,12 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, error) {
 	snap, err := s.capturingFor(ctx, v)
 	if err != nil {
-		return Captured{}, err
+		return Captured{}, cmp.Or(r.Found.Err(), err) // what cannot be read may be what names the application
 	}
 	faults := r.Found
 	var address consent.Email
 	switch {
+	case faults.At("emailAddress"), faults.At("uniqueReference"): // it was given, and cannot be read
 	case (v.Email == "") == (v.Reference == ""):
 		faults.Add("uniqueReference", "either uniqueReference or emailAddress must be given")
 	case v.Reference != "":

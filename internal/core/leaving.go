@@ -10,8 +10,8 @@ import (
 )
 
 // StillOn names, for a link to unsubscribe, the other channels by which its citizen hears
-// of the same purpose. It tells nothing of other purposes: the link is for this one alone.
-func (s *Service) StillOn(ctx context.Context, text string) ([]string, error) {
+// of the same purpose, in a locale. It tells nothing of other purposes: the link is for this one alone.
+func (s *Service) StillOn(ctx context.Context, text, locale string) ([]string, error) {
 	who, snap, err := s.leaver(ctx, text)
 	if err != nil || who.CitizenID.IsZero() || who.Erased || who.Leaves.Type != consent.OptionSingle {
 		return nil, err
@@ -20,11 +20,11 @@ func (s *Service) StillOn(ctx context.Context, text string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	left, _ := snap.NamesOf(who.Leaves)
+	left, _ := snap.NamesOf(who.Leaves, locale)
 	var list []string
 	for _, e := range state.Projection.Effective(consent.At(time.Now())) {
 		on := e.State == consent.Granted || e.State == consent.Claimed
-		purpose, channel := snap.NamesOf(consent.Key{Type: e.OptionType, ID: e.OptionID})
+		purpose, channel := snap.NamesOf(consent.Key{Type: e.OptionType, ID: e.OptionID}, locale)
 		if on && e.OptionType == consent.OptionSingle && e.OptionID != who.Leaves.ID && purpose == left {
 			list = append(list, purpose+": "+channel)
 		}

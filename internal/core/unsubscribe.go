@@ -63,8 +63,8 @@ type Leaving struct {
 	Known         bool // it is a link of ours; of one that is not the rest is empty
 	OptionType    consent.OptionType
 	OptionID      string
-	Purpose       string     // its name, or that of the group
-	Channel       string     // its name; empty for a group
+	Purpose       string     // its name in the default language, or that of the group
+	Channel       string     // likewise; empty for a group
 	Left          bool       // nothing is left to leave, or there is nobody any more
 	TransactionID consent.ID // that did it just now; zero where it was done before
 }
@@ -162,6 +162,18 @@ func (s *Service) wholeSnapshot(ctx context.Context, snap *consent.Snapshot) (*c
 
 func leavingOf(who store.Leaver, snap *consent.Snapshot) Leaving {
 	out := Leaving{ApplicationID: who.ApplicationID, Known: true, OptionType: who.Leaves.Type, OptionID: who.Leaves.ID, Left: who.Erased}
-	out.Purpose, out.Channel = snap.NamesOf(who.Leaves)
+	out.Purpose, out.Channel = snap.NamesOf(who.Leaves, snap.DefaultLocale())
 	return out
+}
+
+// NameLeaving gives what a link to unsubscribe is about with its names in a locale.
+func (s *Service) NameLeaving(ctx context.Context, l Leaving, locale string) (Leaving, error) {
+	snap, err := s.snapshot(ctx, l.ApplicationID)
+	if err != nil || snap == nil {
+		return l, err
+	}
+	if snap, err = s.wholeSnapshot(ctx, snap); err == nil {
+		l.Purpose, l.Channel = snap.NamesOf(consent.Key{Type: l.OptionType, ID: l.OptionID}, locale)
+	}
+	return l, err
 }

@@ -62,6 +62,9 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 		p.show(w, r, http.StatusOK, "message", m)
 		return
 	}
+	if err == nil {
+		l, err = p.Core.NameLeaving(r.Context(), l, f.Lang)
+	}
 	if err != nil {
 		p.failure(w, r, f, err)
 		return
@@ -92,10 +95,14 @@ func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving,
 		if r.Method == http.MethodPost {
 			f.Chooser = ""
 		}
+		if l, err = p.Core.NameLeaving(r.Context(), l, f.Lang); err != nil {
+			p.failure(w, r, f, err)
+			return
+		}
 		text := r.PathValue("token")
 		page := f.unsubscribePage(l, text, p.Core.MarkPage("unsubscribe "+text), done)
 		if done {
-			if page.Still, err = p.Core.StillOn(r.Context(), text); err != nil {
+			if page.Still, err = p.Core.StillOn(r.Context(), text, f.Lang); err != nil {
 				p.failure(w, r, f, err)
 				return
 			}
