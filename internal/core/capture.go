@@ -197,7 +197,7 @@ func pendingOf(changes []consent.Change, only bool, faults *consent.Faults) []co
 		case c.Justification == consent.Consent && (c.State == consent.Granted || c.State == consent.Pending):
 			c.State = consent.Pending
 			list = append(list, c)
-		case !only:
+		case !only, c.Justification.States() == nil: // whose fault is told where it stands
 			list = append(list, c)
 		case c.Justification == consent.Consent && c.State == consent.Denied:
 		default:
