@@ -12,7 +12,8 @@ import (
 // opt-in does in its own write.
 func (s *Store) LiftByOwner(ctx context.Context, application int64, key consent.CitizenKey, channels ...string) error {
 	return s.do(ctx, &write{citizens: []*citizenWrite{{application: application, key: key, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
-		return t.liftSuppressions(ctx, c, consent.EmailContact, channels, consent.Recorder{ID: "owner", Name: "Owner"}, "confirmed")
+		_, err := t.liftSuppressions(ctx, c, consent.EmailContact, channels, consent.Recorder{ID: "owner", Name: "Owner"}, "confirmed")
+		return err
 	}}}})
 }
 

@@ -65,6 +65,7 @@ type signUpContent struct {
 	Until        map[string]consent.Instant `json:"until,omitempty"` // what was asked of an option that ends with the link meanwhile
 	Answers      []consent.Answer           `json:"answers,omitempty"`
 	Confirmed    []consent.ID               `json:"confirmed,omitempty"`
+	Lifted       []consent.ID               `json:"lifted,omitempty"` // entries of the do-not-contact list, with the confirmation
 	Submitted    int                        `json:"submitted,omitzero"`
 }
 
@@ -399,9 +400,11 @@ func (s *Store) Confirm(ctx context.Context, link string, by Confirming) (SignUp
 				return err
 			}
 			out, content.Confirmed = append(out, r), append(content.Confirmed, transaction.ID)
-			if err := t.liftAfter(ctx, c, found.Address, transaction); err != nil {
+			lifted, err := t.liftAfter(ctx, c, found.Address, transaction)
+			if err != nil {
 				return err
 			}
+			content.Lifted = append(content.Lifted, lifted...)
 		}
 		if list := by.Submissions(content.Answers); len(list) > 0 {
 			var submitted Submitted
@@ -478,14 +481,14 @@ func refusedSince(p *consent.Projection, change consent.Change, e *consent.Evide
 }
 
 // liftAfter takes the address, which is still the citizen's, off the do-not-contact lists
-// of what its owner granted (rule 9).
-func (t *tx) liftAfter(ctx context.Context, c *citizenRow, address consent.Email, granted consent.Transaction) error {
+// of what its owner granted (rule 9), and gives the entries.
+func (t *tx) liftAfter(ctx context.Context, c *citizenRow, address consent.Email, granted consent.Transaction) ([]consent.ID, error) {
 	p, _, err := t.store.wholeProfile(ctx, t, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if now, err := consent.ParseEmail(p.Details.Email); err != nil || now.Contact().Key != address.Contact().Key {
-		return nil //nolint:nilerr // there is no address that could be on a list
+		return nil, nil //nolint:nilerr // there is no address that could be on a list
 	}
 	var channels []string
 	for _, change := range granted.Changes {
@@ -508,7 +511,8 @@ func (t *tx) endSignUp(ctx context.Context, c *citizenRow, v SignUp, content sig
 }
 
 // Withdraw undoes what a link asked to confirm, and what it confirmed, for somebody who
-// did not sign up: what had been displaced applies again. The reversions have the evidence.
+// did not sign up: what had been displaced applies again, and the do-not-contact list says
+// what it had said. The reversions have the evidence.
 func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (SignUp, error) {
 	v, _, err := s.findSignUp(ctx, s.read, `u.link = $1`, linkHash(link))
 	if err != nil {
@@ -520,6 +524,10 @@ func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (
 			return err
 		}
 		before := c.seq
+		// First, so that nothing is permitted in between.
+		if err := t.relist(ctx, c, content.Lifted, e.Client); err != nil {
+			return err
+		}
 		for _, undone := range append(slices.Clone(content.Confirmed), content.Transactions...) {
 			reversion := consent.Transaction{Evidence: e, Reverts: undone}
 			reversion.ID = NewID()

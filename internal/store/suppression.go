@@ -253,15 +253,15 @@ func (s *Store) LiftSuppression(ctx context.Context, applications []int64, id co
 }
 
 // liftSuppressions ends, in the write of a citizen, what the list says of the citizen's
-// address of a kind on some Channels: its owner wants to be contacted again. Others who
-// have the address learn it in the background.
-func (t *tx) liftSuppressions(ctx context.Context, c *citizenRow, kind consent.ContactKind, channels []string, by consent.Recorder, why string) error {
+// address of a kind on some Channels: its owner wants to be contacted again. It gives the
+// entries. Others who have the address learn it in the background.
+func (t *tx) liftSuppressions(ctx context.Context, c *citizenRow, kind consent.ContactKind, channels []string, by consent.Recorder, why string) ([]consent.ID, error) {
 	p, held, err := t.store.wholeProfile(ctx, t, c)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := t.setContacts(ctx, c, held, p.Details); err != nil { // where an earlier release had left them elsewhere
-		return err
+		return nil, err
 	}
 	at := addressOf{application: c.application, kind: kind}
 	for _, v := range p.Details.Contacts() {
@@ -270,24 +270,52 @@ func (t *tx) liftSuppressions(ctx context.Context, c *citizenRow, kind consent.C
 		}
 	}
 	if at.blind == nil {
+		return nil, nil
+	}
+	lifted, err := t.lift(ctx, at, by, why, func(e Suppressed) bool { return slices.Contains(channels, e.Channel) })
+	if err != nil || len(lifted) == 0 {
+		return nil, err
+	}
+	return lifted, t.heed(ctx, c)
+}
+
+// relist puts the addresses of entries back on the list, in the write of a citizen who had
+// lifted them: by new entries that say the same, where none is in force. Others who have an
+// address learn it in the background.
+func (t *tx) relist(ctx context.Context, c *citizenRow, lifted []consent.ID, by consent.Recorder) error {
+	if len(lifted) == 0 {
 		return nil
 	}
-	n, err := t.lift(ctx, at, by, why, func(e Suppressed) bool { return slices.Contains(channels, e.Channel) })
-	if err != nil || n == 0 {
+	if err := t.holdList(ctx, c.application, true); err != nil {
 		return err
+	}
+	for _, id := range lifted {
+		entries, err := collect(ctx, t, t.store.scanSuppressed, `SELECT `+suppressionColumns+` FROM suppression s WHERE s.public_id = $1`, id[:])
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			var blind []byte
+			if err := t.row(ctx, `SELECT blind FROM suppression WHERE id = $1`, e.Number).Scan(&blind); err != nil {
+				return err
+			}
+			if err := t.list(ctx, c.application, blind, e.Channel, NewSuppression{Contact: e.Contact, Reason: e.Reason, Source: e.Source, By: by}); err != nil {
+				return err
+			}
+		}
 	}
 	return t.heed(ctx, c)
 }
 
-// lift ends those entries of an address that are chosen, and counts them.
-func (t *tx) lift(ctx context.Context, at addressOf, by consent.Recorder, why string, chosen func(Suppressed) bool) (lifted int, err error) {
+// lift ends those entries of an address that are chosen, and gives them.
+func (t *tx) lift(ctx context.Context, at addressOf, by consent.Recorder, why string, chosen func(Suppressed) bool) (lifted []consent.ID, err error) {
 	if err := t.holdList(ctx, at.application, true); err != nil {
-		return 0, err
+		return nil, err
 	}
 	entries, err := collect(ctx, t, t.store.scanSuppressed, `SELECT `+suppressionColumns+` FROM suppression s
 		WHERE s.application = $1 AND s.kind = $2 AND s.blind = $3 AND s.lifted_at IS NULL ORDER BY s.id`, at.application, string(at.kind), at.blind)
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	for _, e := range entries {
 		if !chosen(e) {
@@ -295,16 +323,16 @@ func (t *tx) lift(ctx context.Context, at addressOf, by consent.Recorder, why st
 		}
 		sealed, err := t.store.sealListed(e.ID, listedAddress{e.Contact.Text, e.Reason, e.Source, why})
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		if _, err := t.exec(ctx, `UPDATE suppression SET lifted_at = $1, lifted_by = $2, lifted_by_name = $3, sealed = $4, acts = 2 WHERE id = $5`,
 			t.now, by.ID, by.Name, sealed, e.Number); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if err := t.audit(ctx, at.application, by.ID, "suppression.lift", e.ID.String()); err != nil {
-			return 0, err
+			return nil, err
 		}
-		lifted++
+		lifted = append(lifted, e.ID)
 	}
 	return lifted, nil
 }
