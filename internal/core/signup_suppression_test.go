@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -175,6 +176,84 @@ func TestUndoingListsOnlyWhatItHadLifted(t *testing.T) {
 		}
 		if r := v.lastSuppression(m.CitizenID, "email"); r.Entry != again.ID || r.Lifted {
 			t.Errorf("recorded as %+v", r)
+		}
+		v.unharmed()
+	})
+}
+
+// What the do-not-contact list says of a citizen who only signed up is no reason to keep
+// them, whether it was said before, between or after, nor is a sign-up that caused no mail; what a client says of them is.
+func TestWhatIsOnTheListKeepsNobody(t *testing.T) {
+	inTime(t, func(t *testing.T, v *signUps) {
+		ctx := t.Context()
+		people := map[string]consent.ID{}
+		links := map[string]string{}
+		signUp := func(address string) {
+			t.Helper()
+			v.signUp(address, "newsletter-email")
+			for _, m := range v.mails() {
+				people[address], links[address] = m.CitizenID, linkOf(m)
+			}
+		}
+		known := func(address string) bool {
+			t.Helper()
+			_, err := v.st.Citizen(ctx, v.app, consent.CitizenKey{ID: people[address]})
+			return err == nil
+		}
+		purge := func() {
+			t.Helper()
+			if more, err := v.st.PurgeSignUps(ctx, 100); more || err != nil {
+				t.Fatal(more, err)
+			}
+		}
+		before, after, between, withdrawn := "before@example.com", "after@example.com", "between@example.com", "withdrawn@example.com"
+		twice := "twice@example.com"
+		renamed, moved, answered := "renamed@example.com", "moved@example.com", "answered@example.com"
+		v.suppress(before)
+		for _, address := range []string{before, after, between, withdrawn, twice, twice, renamed, moved, answered} {
+			signUp(address)
+		}
+		for _, address := range []string{after, between, withdrawn, answered} {
+			v.suppress(address)
+		}
+		if v.lastSuppression(people[after], "email").Entry.IsZero() {
+			t.Fatal("the list is not recorded")
+		}
+		if _, err := v.svc.UndoConfirmation(ctx, links[withdrawn], v.look(links[withdrawn]).Proof, visitor); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := v.svc.ChangeCitizen(ctx, v.actor, core.Request{}, people[renamed], func(ref *string, _ *consent.Details) { *ref = "CUST-1" }); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.svc.SetEmail(ctx, v.actor, core.Request{}, people[moved], "elsewhere@example.com"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := v.svc.Record(ctx, v.actor, core.Request{}, core.Transaction{
+			ApplicationID: "northwind", Citizen: consent.CitizenKey{ID: people[answered]},
+			Changes: []consent.Change{{OptionID: "newsletter-sms", Justification: consent.Consent, State: consent.Denied}},
+		}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(25 * time.Hour)
+		for _, address := range []string{between, renamed, answered} {
+			signUp(address) // the two weeks begin anew
+		}
+		time.Sleep(13 * 24 * time.Hour)
+		purge()
+		for address, want := range map[string]bool{before: false, after: false, withdrawn: false, twice: false, between: true, renamed: true, moved: true, answered: true} {
+			if got := known(address); got != want {
+				t.Errorf("two weeks after the first sign-ups %s: known %t", address, got)
+			}
+		}
+		time.Sleep(25 * time.Hour)
+		purge()
+		for address, want := range map[string]bool{between: false, renamed: true, moved: true, answered: true} {
+			if got := known(address); got != want {
+				t.Errorf("two weeks after the second sign-ups %s: known %t", address, got)
+			}
+		}
+		if e := v.listed(before, "email"); len(e) != 1 || e[0].LiftedAt != 0 {
+			t.Errorf("the entry of who is forgotten is %+v", e)
 		}
 		v.unharmed()
 	})

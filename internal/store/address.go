@@ -122,6 +122,9 @@ func (s *Store) SetEmail(ctx context.Context, application int64, key consent.Cit
 			if err := t.setEmail(ctx, c, e); err != nil {
 				return err
 			}
+			if err := t.adopt(ctx, c); err != nil {
+				return err
+			}
 			return t.audit(ctx, application, actor, "citizen.set-email", c.publicID.String())
 		},
 	}}})

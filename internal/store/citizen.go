@@ -510,6 +510,9 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 			if err := t.keepProfile(ctx, c, held, p); err != nil {
 				return err
 			}
+			if err := t.adopt(ctx, c); err != nil {
+				return err
+			}
 			out = consent.Citizen{ID: c.publicID, ExternalRef: p.ExternalRef, Details: p.Details, CreatedAt: c.createdAt}
 			return t.audit(ctx, application, actor, "citizen.change", c.publicID.String())
 		},

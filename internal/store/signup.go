@@ -147,7 +147,13 @@ func (s *Store) invite(ctx context.Context, t *tx, c *citizenRow, created bool, 
 			}
 		}
 	}
-	if err := record(); err != nil || v.way == "" {
+	if err := record(); err != nil {
+		return err
+	}
+	if v.way == "" {
+		if v.created {
+			err = t.countSignUps(ctx, c)
+		}
 		return err
 	}
 	invited.Mail, err = s.signUp(ctx, t, c, v, content, asked, list[0].Client.ID)
@@ -215,7 +221,33 @@ func (t *tx) onlySignUps(ctx context.Context, c *citizenRow, created bool) (bool
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
-	return only == 1 && seq == c.seq, err
+	if err != nil || only == 0 {
+		return false, err
+	}
+	return t.nothingSince(ctx, c, seq)
+}
+
+// nothingSince reports whether nothing was recorded of a citizen after a record of theirs.
+// What the do-not-contact list says of the address is nothing that they said.
+func (t *tx) nothingSince(ctx context.Context, c *citizenRow, seq int64) (bool, error) {
+	if slices.ContainsFunc(c.records, func(r record) bool { return r.seq > seq && r.kind != recordSuppression }) {
+		return false, nil
+	}
+	var n int
+	err := t.row(ctx, `SELECT count(*) FROM ledger WHERE citizen = $1 AND seq > $2 AND kind <> $3`, c.id, seq, recordSuppression).Scan(&n)
+	return n == 0, err
+}
+
+// countSignUps notes that all that is recorded of a citizen until now are sign-ups.
+func (t *tx) countSignUps(ctx context.Context, c *citizenRow) error {
+	_, err := t.exec(ctx, `UPDATE sign_up SET seq = $2 WHERE citizen = $1`, c.id, c.seq)
+	return err
+}
+
+// adopt keeps a citizen who was created by a sign-up: a client knows them now.
+func (t *tx) adopt(ctx context.Context, c *citizenRow) error {
+	_, err := t.exec(ctx, `UPDATE sign_up SET created = 0 WHERE citizen = $1 AND created = 1`, c.id)
+	return err
 }
 
 // signUp makes the mail of an invitation and notes what its link confirms.
@@ -523,7 +555,10 @@ func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (
 		if err != nil || found.Withdrawn || found.Refused {
 			return err
 		}
-		before := c.seq
+		only, err := t.onlySignUps(ctx, c, false)
+		if err != nil {
+			return err
+		}
 		// First, so that nothing is permitted in between.
 		if err := t.relist(ctx, c, content.Lifted, e.Client); err != nil {
 			return err
@@ -536,12 +571,10 @@ func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (
 				return err // what was undone before stays so
 			}
 		}
-		if err := t.endSignUp(ctx, c, found, content, signUpWithdrawn); err != nil {
+		if err := t.endSignUp(ctx, c, found, content, signUpWithdrawn); err != nil || !only {
 			return err
 		}
-		// A sign-up that was undone is no reason to keep the citizen.
-		_, err = t.exec(ctx, `UPDATE sign_up SET seq = $3 WHERE citizen = $1 AND seq = $2`, c.id, before, c.seq)
-		return err
+		return t.countSignUps(ctx, c) // one that was undone is no reason to keep the citizen
 	}}}})
 	if err != nil {
 		return SignUp{}, err
@@ -553,7 +586,7 @@ func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (
 const keepUnconfirmed = 14 * 24 * time.Hour
 
 // PurgeSignUps forgets sign-ups that nobody has confirmed for two weeks, and erases the
-// citizens of whom nothing else was ever recorded. more says that there are others.
+// citizens of whom nothing else was ever recorded, and whom no client has changed. more says that there are others.
 func (s *Store) PurgeSignUps(ctx context.Context, limit int) (more bool, err error) {
 	type unconfirmed struct {
 		number, application int64
@@ -571,15 +604,19 @@ func (s *Store) PurgeSignUps(ctx context.Context, limit int) (more bool, err err
 	}
 	for _, v := range list {
 		err := s.do(ctx, &write{citizens: []*citizenWrite{{application: v.application, key: consent.CitizenKey{ID: v.citizen}, bulk: true, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
-			var last, seq, only int64
-			err := t.row(ctx, `SELECT id, seq, created FROM sign_up WHERE citizen = $1 ORDER BY id DESC LIMIT 1`, c.id).Scan(&last, &seq, &only)
+			var last int64
+			err := t.row(ctx, `SELECT id FROM sign_up WHERE citizen = $1 ORDER BY id DESC LIMIT 1`, c.id).Scan(&last)
 			if errors.Is(err, sql.ErrNoRows) {
 				return nil // another node was first
 			}
 			if err != nil {
 				return err
 			}
-			if last == v.number && only == 1 && seq == c.seq {
+			only, err := t.onlySignUps(ctx, c, false)
+			if err != nil {
+				return err
+			}
+			if last == v.number && only {
 				if err := s.erasure(v.application, consent.CitizenKey{ID: v.citizen}, consent.Platform.ID).apply(ctx, t, c, false); err != nil {
 					return err
 				}
