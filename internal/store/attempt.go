@@ -350,9 +350,12 @@ func (a *Attempt) eventOrNull() []byte {
 }
 
 // laneOf names a citizen at a subscription.
-type laneOf struct{ subscription, citizen int64 }
+type laneOf struct {
+	subscription, citizen int64
+	mail                  int64 // the entry of a mail, which the log tells apart; 0: of what is no mail
+}
 
-// logErased logs that messages ended with their citizens.
+// logErased logs that messages ended with their citizens, each mail by itself.
 func (t *tx) logErased(ctx context.Context, ended []laneOf) error {
 	var list []Attempt
 	at := map[laneOf]int{}
@@ -361,14 +364,30 @@ func (t *tx) logErased(ctx context.Context, ended []laneOf) error {
 		if !known {
 			i = len(list)
 			at[v] = i
-			list = append(list, Attempt{
-				Subscription: v.subscription, Citizen: v.citizen, EventType: consent.CitizenChanged, Class: "erased", Outcome: OutcomeErased,
+			a := Attempt{
+				Subscription: v.subscription, Citizen: v.citizen, Change: v.mail, EventType: consent.CitizenChanged, Class: "erased", Outcome: OutcomeErased,
 				Reason: "the citizen was erased",
-			})
+			}
+			if err := t.nameMail(ctx, &a); err != nil {
+				return err
+			}
+			list = append(list, a)
 		}
 		list[i].Coalesced++
 	}
 	return t.logEnds(ctx, list)
+}
+
+// nameMail makes an entry that says how a mail ended say that it was one.
+func (t *tx) nameMail(ctx context.Context, a *Attempt) error {
+	if a.Change == 0 {
+		return nil
+	}
+	mail, err := t.mailOf(ctx, a.Change)
+	if err == nil && !mail.IsZero() {
+		a.Event, a.EventType = mail, consent.CitizenMail
+	}
+	return err
 }
 
 // forgetBatch is how many entries one transaction deletes.

@@ -538,8 +538,8 @@ func (s *Store) erasure(application int64, key consent.CitizenKey, actor string)
 				return err
 			}
 			farewell := s.keys.Seal(c.context("farewell"), []byte(p.ExternalRef))
-			ended, err := collect(ctx, t, func(r *sql.Rows) (v laneOf, err error) { return v, r.Scan(&v.subscription, &v.citizen) },
-				`SELECT subscription, citizen FROM receipt WHERE citizen = $1 ORDER BY subscription`, c.id)
+			ended, err := collect(ctx, t, func(r *sql.Rows) (v laneOf, err error) { return v, r.Scan(&v.subscription, &v.citizen, &v.mail) },
+				`SELECT r.subscription, r.citizen, coalesce(m.change, 0) FROM receipt r LEFT JOIN mail m ON m.change = r.change WHERE r.citizen = $1 ORDER BY r.subscription, r.change`, c.id)
 			if err != nil {
 				return err
 			}

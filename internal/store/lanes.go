@@ -189,6 +189,11 @@ func (s *Store) Settle(ctx context.Context, list []Settlement) error {
 			if v.Log != nil { // it was sent, whosever its outcome is
 				a := *v.Log
 				a.ID, a.Subscription, a.Citizen, a.Change = firstAttempt(v.At), v.Lane.Subscription, v.Lane.Citizen, v.Lane.Change
+				if a.Outcome == OutcomeErased { // of what it was nothing could be read
+					if err := t.nameMail(ctx, &a); err != nil {
+						return err
+					}
+				}
 				entries = append(entries, a)
 			}
 			if epochs[v.Lane.Shard] != v.Epoch {
