@@ -463,6 +463,77 @@ func TestCalls(t *testing.T) {
 			},
 		},
 		{
+			"sign up without a token", `{"status":"received"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.Capture(ctx, client.NewCapture{
+					ApplicationID: "nw", EmailAddress: "ada@example.com", Locale: "de", Channel: "web", PermissionStatementRef: "s1",
+					Changes: []client.Change{change}, Preferences: []client.Answer{{Preference: "topics"}},
+				})
+			},
+			seen{"POST /v1/unauthenticated/transactions", `{"applicationId":"nw","emailAddress":"ada@example.com","changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED"}],` +
+				`"preferences":[{"preference":"topics","choices":[]}],"locale":"de","permissionStatementRef":"s1","channel":"web"}`, false},
+			struct{}{},
+		},
+		{
+			"sign up with a form", `{"status":"received"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.Capture(ctx, client.NewCapture{
+					UniqueReference: "A/1", TemplateID: "t1", Snapshot: "shown", SubmitAsPending: true, PrivacyPolicy: &client.ConsentPolicy{ID: "p1"},
+					Blocks: []client.ConsentBlock{{Type: client.TextBlock}},
+				})
+			},
+			seen{"POST /v1/unauthenticated/transactions", `{"templateId":"t1","uniqueReference":"A/1","privacyPolicy":{"id":"p1"},"blocks":[{"type":"text"}],"snapshot":"shown","submitAsPending":true}`, false},
+			struct{}{},
+		},
+		{
+			"list captures",
+			`{"captures":[{"id":"c1","citizenId":"ctz_1","externalRef":"A/1","capturedAt":"2026-11-22T08:14:01.500Z","forgottenAt":"2026-11-22T08:14:01.500Z","channel":"web","campaign":null,` +
+				`"changes":[{"optionType":"option","optionId":"news","justification":"consent","state":"GRANTED","validFrom":null,"validUntil":null}],"preferences":[{"preference":"topics","choices":["jazz"]}]}],"total":1,"nextCursor":"c2"}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.Captures(ctx, client.CapturesQuery{ApplicationID: "nw", Page: client.Page{Limit: 1}})
+			},
+			seen{Call: "GET /v1/captures?applicationId=nw&limit=1"},
+			client.CaptureList{
+				Captures: []client.Capture{{
+					ID: "c1", CitizenID: "ctz_1", ExternalRef: "A/1", CapturedAt: at.UTC(), ForgottenAt: at.UTC(), Channel: "web",
+					Changes: []client.Change{change}, Preferences: []client.Answer{{Preference: "topics", Choices: []string{"jazz"}}},
+				}},
+				Total: 1, NextCursor: "c2",
+			},
+		},
+		{
+			"accept a capture", "",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.AcceptCapture(ctx, "c/1")
+			},
+			seen{Call: "POST /v1/captures/c%2F1/acceptance"},
+			struct{}{},
+		},
+		{
+			"reject a capture", "",
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return struct{}{}, c.RejectCapture(ctx, "c/1")
+			},
+			seen{Call: "POST /v1/captures/c%2F1/rejection"},
+			struct{}{},
+		},
+		{
+			"list the mails to a citizen",
+			`{"emails":[{"id":"m1","kind":"double-opt-in","way":"smtp","state":"sent","createdAt":"2026-11-22T08:14:01.500Z","expiresAt":"2026-11-22T08:14:01.500Z","endedAt":"2026-11-22T08:14:01.500Z","attempts":2,"reason":"busy"},` +
+				`{"id":"m0","state":"waiting","endedAt":null,"reason":null}],"total":7}`,
+			func(ctx context.Context, c *client.Client) (any, error) {
+				return c.CitizenEmails(ctx, client.CitizenEmailsQuery{CitizenID: "ctz/1", Limit: 2, Offset: 4})
+			},
+			seen{Call: "GET /v1/citizens/ctz%2F1/emails?limit=2&offset=4"},
+			client.CitizenEmailList{
+				Emails: []client.CitizenEmail{
+					{ID: "m1", Kind: "double-opt-in", Way: "smtp", State: "sent", CreatedAt: at.UTC(), ExpiresAt: at.UTC(), EndedAt: at.UTC(), Attempts: 2, Reason: "busy"},
+					{ID: "m0", State: "waiting"},
+				},
+				Total: 7,
+			},
+		},
+		{
 			"read the effective state", `{"permissions":[{"transactionId":"t1","optionType":"option","optionId":"news","state":"GRANTED","channel":null,"obtainedAt":"2026-11-22T08:14:01Z","validUntil":null},{"optionId":"post","state":null}]}`,
 			func(ctx context.Context, c *client.Client) (any, error) {
 				return c.Permissions(ctx, client.PermissionsQuery{ApplicationID: "nw", CitizenID: "ctz_1", Expiry: "latest"})
