@@ -2,6 +2,7 @@ package core_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strings"
@@ -185,11 +186,6 @@ func TestASignUpIsConfirmed(t *testing.T) {
 		for range 3 { // scanners look, and change nothing
 			v.look(link)
 		}
-		for name, proof := range map[string]string{"none": "", "another link's": v.look(link + "x").Proof, "cut short": before.Proof[:10]} {
-			if _, err := v.svc.Confirm(t.Context(), link, proof, visitor); consent.KindOf(err) != consent.Gone {
-				t.Errorf("confirmed with the proof %s: %v", name, err)
-			}
-		}
 		if n := len(v.records(m.CitizenID)); n != 1 {
 			t.Fatalf("%d records before the confirmation", n)
 		}
@@ -218,6 +214,51 @@ func TestASignUpIsConfirmed(t *testing.T) {
 			t.Errorf("confirmed %+v of %+v", given, asked)
 		}
 		v.unharmed()
+	})
+}
+
+// The button works for an hour after its own page was rendered, and by nothing else, be it
+// to confirm or to undo.
+func TestAButtonNeedsItsPage(t *testing.T) {
+	inTime(t, func(t *testing.T, v *signUps) {
+		ctx := t.Context()
+		v.signUp("ada@example.com", "newsletter-email")
+		m := v.mail()
+		link := linkOf(m)
+		v.signUp("bob@example.com", "newsletter-email")
+		other := v.look(linkOf(v.mail())).Proof
+		proof := v.look(link).Proof
+		refused := func(name, proof string) {
+			t.Helper()
+			if _, err := v.svc.Confirm(ctx, link, proof, visitor); !errors.Is(err, core.ErrNoProof) || consent.KindOf(err) != consent.Gone {
+				t.Errorf("confirmed with %s: %v", name, err)
+			}
+			if _, err := v.svc.UndoConfirmation(ctx, link, proof, visitor); !errors.Is(err, core.ErrNoProof) {
+				t.Errorf("undone with %s: %v", name, err)
+			}
+		}
+		if proof == "" || other == "" || proof == other {
+			t.Fatalf("proofs %q and %q", proof, other)
+		}
+		refused("no proof", "")
+		refused("the proof of another link", other)
+		refused("a proof that is cut short", proof[:len(proof)-2])
+		refused("the link for a proof", link)
+		time.Sleep(time.Hour)
+		refused("a proof of an hour ago", proof)
+		if state := v.look(link).State; state != core.ConfirmOpen || len(v.records(m.CitizenID)) != 1 {
+			t.Fatalf("the link is %s, %d records", state, len(v.records(m.CitizenID)))
+		}
+		proof = v.look(link).Proof
+		time.Sleep(time.Hour - time.Second)
+		if got, err := v.svc.Confirm(ctx, link, proof, visitor); err != nil || got.State != core.ConfirmConfirmed {
+			t.Fatalf("confirmed within the hour: %+v, %v", got, err)
+		}
+		time.Sleep(time.Second)
+		refused("the proof of the confirmation, an hour later", proof)
+		if got := v.look(link).State; got != core.ConfirmConfirmed {
+			t.Fatalf("the link is %s", got)
+		}
 	})
 }
 

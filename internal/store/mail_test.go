@@ -17,7 +17,9 @@ func TestTheLogNamesAMailThatIsErased(t *testing.T) {
 		recorded, invited, err := st.RecordInviting(ctx, l.app, consent.CitizenKey{ExternalRef: "CUST-1"},
 			[]consent.Transaction{storetest.Transaction("newsletter-email", consent.Consent, consent.Pending)},
 			store.Invitation{
-				Mailer:  store.Mailer{Compose: func(g store.MailGrounds) (consent.CitizenEmail, error) { return consent.CitizenEmail{EventID: g.ID}, nil }},
+				Mailer: store.Mailer{Compose: func(g store.MailGrounds) (consent.CitizenEmail, error) {
+					return consent.CitizenEmail{EventID: g.ID}, nil
+				}},
 				Address: email(t, "ada@example.com"), LinkEnd: func(sent consent.Instant) consent.Instant { return sent.Add(time.Hour) },
 			}, store.Once{})
 		if err != nil || invited.Mail.IsZero() {
