@@ -96,10 +96,13 @@ func (k *checker) centres(list []PreferenceCentre) {
 	slugs, hosts := map[string]int{}, map[string]int{}
 	for i, p := range list {
 		if first, twice := slugs[p.Slug]; twice && p.Slug != "" {
+			// Either of them may be the one that is being edited.
 			k.Add(at("preferenceCentres", i)+".slug", "is the same as that of %s", at("preferenceCentres", first))
+			k.Add(at("preferenceCentres", first)+".slug", "is the same as that of %s", at("preferenceCentres", i))
 		}
 		if first, twice := hosts[p.Host]; twice && p.Host != "" {
 			k.Add(at("preferenceCentres", i)+".host", "is the same as that of %s", at("preferenceCentres", first))
+			k.Add(at("preferenceCentres", first)+".host", "is the same as that of %s", at("preferenceCentres", i))
 		}
 		slugs[p.Slug], hosts[p.Host] = i, i
 	}

@@ -216,9 +216,14 @@ func configurationItems(key string) map[string]object {
 			"reference": key, "name": "N", "expiresWithin": "P30D", "maxOptions": 2, "hideStates": []string{"NONE", "DENIED"},
 			"channels": []string{"sms"}, "mandatoryPreferences": []string{"interests"},
 		},
-		"preference-centres": {"reference": key, "name": "N", "type": "request-link", "slug": "preferences"},
+		"preference-centres": {"reference": key, "name": "N", "type": "request-link", "slug": slugOf(key)},
 		"emails":             {"reference": key, "name": "N", "kind": "double-opt-in", "subject": text},
 	}
+}
+
+// slugOf makes a path of a key.
+func slugOf(key string) string {
+	return strings.Trim(regexp.MustCompile(`[^a-z0-9]+`).ReplaceAllString(strings.ToLower(key), "-"), "-")
 }
 
 func TestAuthorisationOfEveryRoute(t *testing.T) {
