@@ -105,24 +105,13 @@ type ConfirmItem struct {
 }
 
 func namesOf(snap *consent.Snapshot, c consent.Change, locale string) ConfirmItem {
-	catalogue := &snap.Catalogue
-	if c.OptionType == consent.OptionGroup {
-		if i := slices.IndexFunc(catalogue.OptionGroups, func(g consent.OptionGroupItem) bool { return g.ID == c.OptionID }); i >= 0 {
-			return ConfirmItem{Purpose: catalogue.OptionGroups[i].Name}
+	var named ConfirmItem
+	named.Purpose, named.Channel = snap.NamesOf(consent.Key{Type: c.OptionType, ID: c.OptionID}, locale)
+	named.Purpose = cmp.Or(named.Purpose, c.OptionID) // it is archived meanwhile
+	for _, o := range snap.Catalogue.Options {
+		if c.OptionType != consent.OptionGroup && o.ID == c.OptionID {
+			named.purposeID = o.Purpose
 		}
-		return ConfirmItem{Purpose: c.OptionID}
-	}
-	i := slices.IndexFunc(catalogue.Options, func(o consent.Option) bool { return o.ID == c.OptionID })
-	if i < 0 {
-		return ConfirmItem{Purpose: c.OptionID}
-	}
-	o := &catalogue.Options[i]
-	named := ConfirmItem{Purpose: o.Name, purposeID: o.Purpose}
-	if k := slices.IndexFunc(catalogue.Purposes, func(p consent.Purpose) bool { return p.ID == o.Purpose }); k >= 0 {
-		named.Purpose = cmp.Or(snap.Say(catalogue.Purposes[k].Label, locale), catalogue.Purposes[k].Name)
-	}
-	if k := slices.IndexFunc(catalogue.Channels, func(p consent.Channel) bool { return p.ID == o.Channel }); k >= 0 {
-		named.Channel = cmp.Or(snap.Say(catalogue.Channels[k].Label, locale), catalogue.Channels[k].Name)
 	}
 	return named
 }
