@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"math"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -73,11 +72,7 @@ func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(hu
 
 func (s *server) identify(hc huma.Context, scope consent.Scope, own bool) (core.Actor, error) {
 	if scope == public {
-		address, _, err := net.SplitHostPort(hc.RemoteAddr())
-		if err != nil {
-			address = hc.RemoteAddr()
-		}
-		return core.Actor{}, s.public.take(address)
+		return core.Actor{}, s.public.take(visitorOf(hc).Address)
 	}
 	actor, err := s.authenticate(hc)
 	if err != nil {

@@ -5,11 +5,9 @@ import (
 	"io"
 	"mime"
 	"mime/multipart"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -88,20 +86,9 @@ func oneClick(contentType, data string) bool {
 	return false
 }
 
-// maxAgent is how much of what a browser calls itself is kept, in characters.
-const maxAgent = 500
-
 // visitorOf says who makes a call.
 func visitorOf(hc huma.Context) core.Visitor {
-	address, _, err := net.SplitHostPort(hc.RemoteAddr())
-	if err != nil {
-		address = hc.RemoteAddr()
-	}
-	agent := strings.ToValidUTF8(hc.Header("User-Agent"), "")
-	if utf8.RuneCountInString(agent) > maxAgent {
-		agent = string([]rune(agent)[:maxAgent])
-	}
-	return core.Visitor{Address: address, Agent: agent}
+	return core.NewVisitor(hc.RemoteAddr(), hc.Header("User-Agent"))
 }
 
 // left is all that is said to a mail program. It is said of every link: whoever tries out

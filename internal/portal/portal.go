@@ -160,11 +160,4 @@ func (p *Portal) page(h http.HandlerFunc) http.Handler {
 const maxForm = 256 << 10
 
 // visitor says what is known of the reader's browser.
-func visitor(r *http.Request) core.Visitor {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	agent := []rune(r.UserAgent())
-	return core.Visitor{Address: host, Agent: string(agent[:min(len(agent), 500)])}
-}
+func visitor(r *http.Request) core.Visitor { return core.NewVisitor(r.RemoteAddr, r.UserAgent()) }
