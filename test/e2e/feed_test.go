@@ -22,6 +22,17 @@ func (w *world) changesAfter(t testing.TB, cursor string, more ...string) *answe
 	return w.api.do(t, "GET", query("/v1/changes", pairs...), nil).want(t, 200)
 }
 
+// told waits until the feed tells of at least n changes and gives them. On PostgreSQL that may be after their webhooks: a
+// change is told once no transaction is running that began before it, be it another test's.
+func (w *world) told(t testing.TB, n int) (changes []object) {
+	t.Helper()
+	eventually(t, harness.Patience, fmt.Sprint("the feed tells of ", n, " changes"), func() bool {
+		changes = w.changesAfter(t, "").list(t, "changes")
+		return len(changes) >= n
+	})
+	return changes
+}
+
 // TestFeedNeverSkips has a reader page through the feed while sixteen clients write, some about the same citizens.
 func TestFeedNeverSkips(t *testing.T) {
 	harness.OnEachStore(t, func(t *testing.T, s *harness.Store) {

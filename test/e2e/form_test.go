@@ -128,7 +128,8 @@ func TestConsentState(t *testing.T) {
 		if got := recordedIn(t, first); got != "newsletter-email=GRANTED; research-email=OBJECTED; interests=rock; frequency=weekly" {
 			t.Errorf("recorded %s", got)
 		}
-		m, feed := receiver.AwaitCount(t, "CUST-1", 1)[0], w.api.do(t, "GET", query("/v1/changes", "applicationId", w.id), nil).want(t, 200).list(t, "changes")
+		m := receiver.AwaitCount(t, "CUST-1", 1)[0]
+		feed := w.told(t, 1)
 		if len(m.Permissions) != 2 || len(m.Preferences) != 2 || len(feed) != 1 {
 			t.Errorf("told as %d changes, the first of %d permissions and %d preferences", len(feed), len(m.Permissions), len(m.Preferences))
 		}

@@ -27,6 +27,7 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		transactionA := a.record(t, "shared", change("newsletter-email", "consent", "GRANTED")).text(t, "transactionId")
 		b.record(t, "shared", change("any", "consent", "DENIED"))
 		receiver.AwaitCount(t, "shared", 2)
+		a.told(t, 1)
 		issueA := fmt.Sprint(a.mint(t, object{"externalRef": "shared"}).at("issue"))
 
 		snapshot := func() map[string]any {
