@@ -94,44 +94,17 @@ func (s *Service) addresses() *centres {
 		return known
 	}
 	all := &centres{snapshots, map[string]CentreView{}, map[string]CentreView{}}
-	owner := map[string]int64{} // where two came in at the same time, the older application has the address
 	for _, snap := range *snapshots {
 		for _, c := range snap.Catalogue.PreferenceCentres {
 			v := centreView(snap, c)
-			if first, taken := owner[c.Slug]; !taken || snap.Application < first {
-				owner[c.Slug], all.bySlug[c.Slug] = snap.Application, v
-			}
-			if first, taken := owner["//"+c.Host]; c.Host != "" && (!taken || snap.Application < first) {
-				owner["//"+c.Host], all.byHost[c.Host] = snap.Application, v
+			all.bySlug[c.Slug] = v
+			if c.Host != "" {
+				all.byHost[c.Host] = v
 			}
 		}
 	}
 	s.centres.Store(all)
 	return all
-}
-
-// checkCentres refuses an edit that takes the address of another application's centre.
-func (s *Service) checkCentres(applicationID string, changes []consent.Revision) error {
-	var items []consent.Item
-	for _, v := range changes {
-		if v.Kind == consent.KindCentre && !v.Archived {
-			items = append(items, v.Item)
-		}
-	}
-	catalogue, err := consent.Assemble(items)
-	if err != nil {
-		return err
-	}
-	all := s.addresses()
-	for _, c := range catalogue.PreferenceCentres {
-		if other, taken := all.bySlug[c.Slug]; taken && other.ApplicationID != applicationID {
-			return consent.Errorf(consent.Conflict, "Another application of this server has a preference centre with the slug of %q; nothing was changed.", c.Reference)
-		}
-		if other, taken := all.byHost[c.Host]; taken && other.ApplicationID != applicationID {
-			return consent.Errorf(consent.Conflict, "Another application of this server has a preference centre with the host of %q; nothing was changed.", c.Reference)
-		}
-	}
-	return nil
 }
 
 // ManageCentre gives the centre to which what is asked for at another one leads: the one

@@ -3,6 +3,7 @@ package core
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -158,15 +159,12 @@ func (s *Service) editCatalogue(ctx context.Context, applicationID, actor string
 		if err != nil || len(changes) == 0 {
 			return nil, err
 		}
-		if err := s.checkCentres(applicationID, changes); err != nil {
-			return nil, err
-		}
 		application := store.Application{Number: snap.Application, ID: snap.ApplicationID, Revision: snap.Revision}
 		written, err = s.store.ChangeCatalogue(ctx, application, changes, actor, once)
 		if err == nil {
 			err = s.refresh(ctx)
 		}
-		if consent.KindOf(err) != consent.Conflict || try == maxEdits {
+		if !errors.Is(err, store.ErrOvertaken) || try == maxEdits {
 			return written, err
 		}
 	}

@@ -92,10 +92,15 @@ func (s *Store) ItemRevisions(ctx context.Context, application int64, kind, key 
 	return revisions, s.classify(err)
 }
 
+// ErrOvertaken is the answer to changes of a catalogue that somebody else has changed
+// meanwhile.
+var ErrOvertaken = consent.Errorf(consent.Conflict, "The catalogue was changed by somebody else at the same time; nothing was changed. Try again.")
+
 // ChangeCatalogue writes a new revision of each item, all or none, and gives them
 // as they were written; of what it is given the item, its position and whether it is
-// archived count. It fails with Conflict when the catalogue is no longer the one
-// that the changes were made for.
+// archived count. It fails with ErrOvertaken when the catalogue is no longer the one
+// that the changes were made for, and with Conflict when a preference centre would have
+// the address of another application's.
 func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []consent.Revision, actor string, once Once) ([]consent.Revision, error) {
 	var written []consent.Revision
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
@@ -108,7 +113,10 @@ func (s *Store) ChangeCatalogue(ctx context.Context, a Application, changes []co
 			return err
 		}
 		if n == 0 {
-			return consent.Errorf(consent.Conflict, "The catalogue was changed by somebody else at the same time; nothing was changed. Try again.")
+			return ErrOvertaken
+		}
+		if err := t.putCentres(ctx, a, changes); err != nil {
+			return err
 		}
 		for _, c := range changes {
 			v, err := t.putItem(ctx, a, c, actor)

@@ -28,6 +28,9 @@ func TestApplicationsAreIsolated(t *testing.T) {
 		b.record(t, "shared", change("any", "consent", "DENIED"))
 		receiver.AwaitCount(t, "shared", 2)
 		a.told(t, 1)
+		eventually(t, harness.Patience, "what was delivered is counted", func() bool {
+			return a.api.do(t, "GET", "/v1/subscriptions/"+subA, nil).want(t, 200).at("endpoint.delivered") == 1.0
+		})
 		issueA := fmt.Sprint(a.mint(t, object{"externalRef": "shared"}).at("issue"))
 
 		snapshot := func() map[string]any {
