@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -104,7 +103,7 @@ func (s *Service) capturingFor(ctx context.Context, v Capture) (*consent.Snapsho
 		return nil, err
 	case snap == nil || !snap.Catalogue.Application.UnauthenticatedCapture:
 		return nil, errNoCapture
-	case !s.mayCapture(snap, v.Origin):
+	case !mayCapture(snap, v.Origin):
 		return nil, errOrigin
 	}
 	return snap, nil
@@ -207,20 +206,13 @@ func pendingOf(changes []consent.Change, only bool, faults *consent.Faults) []co
 	return list
 }
 
-// mayCapture reports whether a page of an origin may send answers to an application.
-func (s *Service) mayCapture(snap *consent.Snapshot, origin string) bool {
+// mayCapture reports whether a page of an origin may send answers to an application. The
+// empty one is a page of ours.
+func mayCapture(snap *consent.Snapshot, origin string) bool {
 	if origin == "" || slices.Contains(snap.Catalogue.Application.AllowedOrigins, origin) {
 		return true
 	}
-	u, err := url.Parse(origin)
-	if err != nil || u.Host == "" {
-		return false
-	}
-	base, err := url.Parse(s.baseURL)
-	if err == nil && base.Host != "" && base.Scheme == u.Scheme && base.Host == u.Host {
-		return true
-	}
-	return u.Scheme == "https" && slices.ContainsFunc(snap.Catalogue.PreferenceCentres, func(c consent.PreferenceCentre) bool { return c.Host != "" && c.Host == u.Host })
+	return slices.ContainsFunc(snap.Catalogue.PreferenceCentres, func(c consent.PreferenceCentre) bool { return c.Host != "" && origin == "https://"+c.Host })
 }
 
 // Captures lists what waits to be accepted of an application, the oldest first, after one

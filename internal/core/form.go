@@ -90,7 +90,7 @@ func (s *Service) capturing(ctx context.Context, templateID, origin string) (*co
 	switch {
 	case snap == nil:
 		return nil, errNoTemplate
-	case !s.mayCapture(snap, origin):
+	case !mayCapture(snap, origin):
 		return nil, errOrigin
 	}
 	return snap, nil
