@@ -176,7 +176,7 @@ type HistoryRecord struct {
 type PastSuppression struct {
 	RecordID   string    `json:"recordId"` // which explanations name
 	EntryID    string    `json:"entryId"`  // of the list
-	Channel    string    `json:"channel"`
+	Channel    Named     `json:"channel"`
 	Lifted     bool      `json:"lifted"`
 	RecordedAt time.Time `json:"recordedAt"`
 	By         string    `json:"by"` // who changed the list; opencpm where it followed from a change of the address

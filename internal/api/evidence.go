@@ -117,7 +117,7 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 		case e.Transaction != nil:
 			addEvents(events, e.Transaction, shownWith(h, e.Evidence()))
 		case e.Suppression != nil:
-			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(e.Suppression))
+			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(&h.Catalogue, e.Suppression))
 		}
 	}
 	for i, m := range h.Mails {

@@ -272,7 +272,7 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(&h.Catalogue, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
 		}
 	case e.Suppression != nil:
-		r.Kind, r.Suppression = "suppression", pastSuppressionOf(e.Suppression)
+		r.Kind, r.Suppression = "suppression", pastSuppressionOf(&h.Catalogue, e.Suppression)
 	default:
 		v := submissionOf(e)
 		r.Submission = &v
@@ -285,10 +285,8 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 func shownWith(h core.History, e *consent.Evidence) documents {
 	var d documents
 	if c := e.Policy; c != nil {
-		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c), Name: h.Policies[*c].Name}
-		if versions := h.Policies[*c].Versions; len(versions) > 0 {
-			d.PrivacyPolicy.Version, d.PrivacyPolicy.URL = versions[len(versions)-1].Version, versions[len(versions)-1].URL
-		}
+		name, v := h.PolicyShown(e)
+		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c), Name: name, Version: v.Version, URL: v.URL}
 	}
 	if c := e.Statement; c != nil {
 		d.PermissionStatement = &shownStatement{documentOf(c), h.Statements[*c].Text}

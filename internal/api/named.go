@@ -49,11 +49,18 @@ func aboutOf(c *consent.Catalogue, k consent.Key) (a About) {
 				a.Purpose = &namedThing{p.ID, p.Name, p.Label}
 			}
 		}
-		for _, m := range c.Channels {
-			if m.ID == o.Channel {
-				a.Channel = &namedThing{m.ID, m.Name, m.Label}
-			}
-		}
+		channel := channelOf(c, o.Channel)
+		a.Channel = &channel
 	}
 	return a
+}
+
+// channelOf finds a channel; one that is no longer there is called by its id.
+func channelOf(c *consent.Catalogue, id string) namedThing {
+	for _, m := range c.Channels {
+		if m.ID == id {
+			return namedThing{m.ID, m.Name, m.Label}
+		}
+	}
+	return namedThing{ID: id, Name: id}
 }

@@ -114,13 +114,13 @@ func (s *server) liftSuppression(ctx context.Context, actor core.Actor, in *supp
 type pastSuppression struct {
 	RecordID   consent.ID        `json:"recordId" doc:"The record, which explanations name."`
 	EntryID    consent.ID        `json:"entryId" doc:"The entry of the do-not-contact list."`
-	Channel    string            `json:"channel" doc:"The channel of the catalogue, by id."`
+	Channel    namedThing        `json:"channel"`
 	Lifted     bool              `json:"lifted" doc:"The address was taken off the list, or is no longer the citizen's."`
 	RecordedAt consent.Timestamp `json:"recordedAt"`
 	By         string            `json:"by" doc:"Who changed the list; opencpm where it followed from a change of the address."`
 	ByName     string            `json:"byName" doc:"The name of who did."`
 }
 
-func pastSuppressionOf(v *consent.Suppression) *pastSuppression {
-	return &pastSuppression{v.ID, v.Entry, v.Medium, v.Lifted, consent.Timestamp(v.RecordedAt), v.Client.ID, v.Client.Name}
+func pastSuppressionOf(c *consent.Catalogue, v *consent.Suppression) *pastSuppression {
+	return &pastSuppression{v.ID, v.Entry, channelOf(c, v.Medium), v.Lifted, consent.Timestamp(v.RecordedAt), v.Client.ID, v.Client.Name}
 }

@@ -240,6 +240,19 @@ type History struct {
 	Mails         []store.Mail // the newest first, where all was asked for
 }
 
+// PolicyShown gives the name and the version of the privacy policy that a record cites, as
+// they were; none where it cites none.
+func (h History) PolicyShown(e *consent.Evidence) (name string, v consent.PolicyVersion) {
+	if e.Policy == nil {
+		return "", v
+	}
+	p := h.Policies[*e.Policy]
+	if n := len(p.Versions); n > 0 {
+		v = p.Versions[n-1]
+	}
+	return p.Name, v
+}
+
 // History lists the records of one citizen after a place in the citizen's chain; a limit
 // of 0 lists all. Citizens may read their own.
 func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, after int64, limit int) (History, error) {

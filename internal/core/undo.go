@@ -36,6 +36,8 @@ func (s *Service) Undo(ctx context.Context, a Actor, ids []consent.ID, o Origin)
 			return consent.Errorf(consent.Gone, "It is too late to undo this.")
 		case e.Transaction != nil:
 			transactions = append(transactions, id)
+		case e.Submission == nil:
+			return store.ErrNoTransaction
 		default:
 			answers = append(answers, answerBefore(h.Entries[:i], e.Submission.Answer.Preference))
 		}

@@ -50,7 +50,7 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 		}
 		page.Now = append(page.Now, line{f.questionIn(h.Catalogue, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), orName(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
 	}
-	page.Past, _ = f.past(h, len(h.Entries))
+	page.Past = f.past(h)
 	p.show(w, r, http.StatusOK, "data", page)
 }
 
@@ -71,19 +71,6 @@ func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreV
 		p.failure(w, r, f, err)
 		return
 	}
-	type record struct {
-		RecordedAt  consent.Timestamp `json:"recordedAt"`
-		ObtainedAt  consent.Timestamp `json:"obtainedAt"`
-		ByCitizen   bool              `json:"byCitizen"`
-		Channel     string            `json:"channel,omitempty"`
-		Policy      *consent.Citation `json:"privacyPolicy,omitempty"`
-		Statement   consent.Localised `json:"statement,omitempty"`
-		Transaction string            `json:"transactionId,omitempty"`
-		Reverts     string            `json:"reverts,omitempty"`
-		Changes     []recordedChange  `json:"changes,omitempty"`
-		Submission  string            `json:"submissionId,omitempty"`
-		Answer      *consent.Answer   `json:"answer,omitempty"`
-	}
 	out := struct {
 		ApplicationID string                      `json:"applicationId"`
 		CitizenID     string                      `json:"citizenId"`
@@ -93,27 +80,18 @@ func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreV
 		CreatedAt     consent.Timestamp           `json:"createdAt"`
 		Permissions   []consent.Permission        `json:"permissions"`
 		Preferences   []consent.CurrentPreference `json:"preferences"`
-		History       []record                    `json:"history"`
+		History       []pastRecord                `json:"history"`
+		Emails        []sentMail                  `json:"emails"`
 	}{
 		ApplicationID: v.ApplicationID, CitizenID: person.Citizen.ID.String(), ExternalRef: person.Citizen.ExternalRef, Email: person.Email,
 		Details: person.Citizen.Details, CreatedAt: consent.Timestamp(person.Citizen.CreatedAt),
-		Permissions: person.State.Projection.Effective(consent.At(time.Now())), Preferences: person.State.Projection.Preferences(), History: []record{},
+		Permissions: person.State.Projection.Effective(consent.At(time.Now())), Preferences: person.State.Projection.Preferences(), History: make([]pastRecord, len(h.Entries)), Emails: make([]sentMail, len(h.Mails)),
 	}
-	for _, e := range h.Entries {
-		evidence := e.Evidence()
-		entry := record{RecordedAt: consent.Timestamp(evidence.RecordedAt), ObtainedAt: consent.Timestamp(evidence.ObtainedAt), ByCitizen: evidence.ByCitizen, Channel: evidence.Channel, Policy: evidence.Policy}
-		if evidence.Statement != nil {
-			entry.Statement = h.Statements[*evidence.Statement].Text
-		}
-		if e.Submission != nil {
-			entry.Submission, entry.Answer = evidence.ID.String(), &e.Submission.Answer
-		} else {
-			entry.Transaction, entry.Changes = evidence.ID.String(), changesOf(e)
-			if !e.Transaction.Reverts.IsZero() {
-				entry.Reverts = e.Transaction.Reverts.String()
-			}
-		}
-		out.History = append(out.History, entry)
+	for i, e := range h.Entries {
+		out.History[i] = pastRecordOf(e, h)
+	}
+	for i, m := range h.Mails {
+		out.Emails[i] = sentMail{m.Kind, m.State, consent.Timestamp(m.CreatedAt), consent.Timestamp(m.EndedAt)}
 	}
 	b, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
@@ -128,7 +106,35 @@ func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreV
 	_, _ = w.Write(b)
 }
 
-// recordedChange is one change as a citizen takes it elsewhere.
+// pastRecord is one record as a citizen takes it elsewhere.
+type pastRecord struct {
+	RecordedAt  consent.Timestamp `json:"recordedAt"`
+	ObtainedAt  consent.Timestamp `json:"obtainedAt"`
+	ByCitizen   bool              `json:"byCitizen"`
+	Channel     string            `json:"channel,omitempty"`
+	Visitor     *browser          `json:"visitor,omitempty"`
+	Policy      *shownPolicy      `json:"privacyPolicy,omitempty"`
+	Statement   consent.Localised `json:"statement,omitempty"`
+	Transaction string            `json:"transactionId,omitempty"`
+	Reverts     string            `json:"reverts,omitempty"`
+	Changes     []recordedChange  `json:"changes,omitempty"`
+	Confirms    *confirmed        `json:"confirms,omitempty"`
+	Submission  string            `json:"submissionId,omitempty"`
+	Answer      *consent.Answer   `json:"answer,omitempty"`
+	Suppression *suppressed       `json:"suppression,omitempty"`
+}
+
+type browser struct {
+	Address string `json:"address"`
+	Agent   string `json:"agent,omitempty"`
+}
+
+type shownPolicy struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	URL     string `json:"url"`
+}
+
 type recordedChange struct {
 	OptionType    consent.OptionType    `json:"optionType"`
 	OptionID      string                `json:"optionId"`
@@ -138,12 +144,54 @@ type recordedChange struct {
 	ValidUntil    consent.Timestamp     `json:"validUntil"`
 }
 
-func changesOf(e store.Entry) []recordedChange {
-	list := make([]recordedChange, len(e.Transaction.Changes))
-	for i, c := range e.Transaction.Changes {
-		list[i] = recordedChange{c.OptionType, c.OptionID, c.Justification, c.State, consent.Timestamp(c.ValidFrom), consent.Timestamp(c.ValidUntil)}
+type confirmed struct {
+	Transaction consent.ID        `json:"transactionId"` // what was answered first
+	SentAt      consent.Timestamp `json:"sentAt"`
+	OpenedAt    consent.Timestamp `json:"openedAt"`
+}
+
+type suppressed struct {
+	Channel string `json:"channel"`
+	Lifted  bool   `json:"lifted"`
+}
+
+type sentMail struct {
+	Kind      consent.EmailKind  `json:"kind"`
+	State     consent.EmailState `json:"state"`
+	CreatedAt consent.Timestamp  `json:"createdAt"`
+	EndedAt   consent.Timestamp  `json:"endedAt"`
+}
+
+func pastRecordOf(e store.Entry, h core.History) pastRecord {
+	evidence := e.Evidence()
+	out := pastRecord{RecordedAt: consent.Timestamp(evidence.RecordedAt), ObtainedAt: consent.Timestamp(evidence.ObtainedAt), ByCitizen: evidence.ByCitizen, Channel: evidence.Channel}
+	if name, v := h.PolicyShown(evidence); v.Version != "" {
+		out.Policy = &shownPolicy{name, v.Version, v.URL}
 	}
-	return list
+	if evidence.Statement != nil {
+		out.Statement = h.Statements[*evidence.Statement].Text
+	}
+	if a := evidence.Attribution; a.VisitorAddress != "" {
+		out.Visitor = &browser{a.VisitorAddress, a.VisitorAgent}
+	}
+	switch {
+	case e.Submission != nil:
+		out.Submission, out.Answer = evidence.ID.String(), &e.Submission.Answer
+	case e.Suppression != nil:
+		out.Suppression = &suppressed{e.Suppression.Medium, e.Suppression.Lifted}
+	default:
+		out.Transaction = evidence.ID.String()
+		for _, c := range e.Transaction.Changes {
+			out.Changes = append(out.Changes, recordedChange{c.OptionType, c.OptionID, c.Justification, c.State, consent.Timestamp(c.ValidFrom), consent.Timestamp(c.ValidUntil)})
+		}
+		if !e.Transaction.Reverts.IsZero() {
+			out.Reverts = e.Transaction.Reverts.String()
+		}
+		if c := e.Transaction.Confirms; c != nil {
+			out.Confirms = &confirmed{c.TransactionID, consent.Timestamp(c.SentAt), consent.Timestamp(c.OpenedAt)}
+		}
+	}
+	return out
 }
 
 // kept reads what is kept of a citizen.

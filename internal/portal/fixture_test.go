@@ -236,7 +236,7 @@ func shots(locale string) map[string]shot {
 		return shot{"unsubscribe", page}
 	}
 	titled := func(key string) frame { g := f; g.Title = g.Say(key); return g }
-	ours, _ := f.past(historyIn(), 99)
+	ours := f.past(historyIn())
 	all := map[string]shot{
 		"manage":         manage(nil),
 		"manage-fresh":   {"manage", f.managePage(northwind, formIn(locale, true), core.Person{Catalog: marketing}, core.History{})},

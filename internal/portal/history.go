@@ -14,11 +14,13 @@ import (
 
 // past is one record in words.
 type past struct {
-	At    consent.Instant
-	When  string
-	By    string
-	Lines []line
-	Shown string // the wording
+	At     consent.Instant
+	When   string
+	By     string
+	Lines  []line
+	Shown  string // the wording
+	How    []string
+	Policy *link
 }
 
 // line is what became of one thing.
@@ -50,15 +52,28 @@ func (p *Portal) history(w http.ResponseWriter, r *http.Request, _ core.CentreVi
 	}
 	f.Title = f.Say("page.recorded")
 	page := historyPage{frame: f}
-	page.Past, _ = f.past(h, len(h.Entries))
+	page.Past = f.past(h)
 	p.show(w, r, http.StatusOK, "history", page)
 }
 
-// past puts the newest records into words.
-func (f frame) past(h core.History, most int) (list []past, more bool) {
+// past puts everything recorded into words, the newest first, with how it came about.
+func (f frame) past(h core.History) []past {
+	list := f.recent(h, len(h.Entries))
+	for i := range list {
+		e := h.Entries[len(h.Entries)-1-i]
+		list[i].How = f.how(e)
+		if name, v := h.PolicyShown(e.Evidence()); v.Version != "" {
+			list[i].Policy = &link{f.Say("page.policy", "Name", name, "Version", v.Version), v.URL}
+		}
+	}
+	return list
+}
+
+// recent puts so many of the newest records into words.
+func (f frame) recent(h core.History, most int) (list []past) {
 	for _, e := range slices.Backward(h.Entries) {
 		if len(list) == most {
-			return list, true
+			break
 		}
 		evidence := e.Evidence()
 		entry := past{At: evidence.RecordedAt, When: f.Clock(evidence.RecordedAt), By: f.by(evidence), Lines: f.lines(e, h)}
@@ -67,7 +82,37 @@ func (f frame) past(h core.History, most int) (list []past, more bool) {
 		}
 		list = append(list, entry)
 	}
-	return list, false
+	return list
+}
+
+// how says what proves a record, beside its wording and who made it: when it was answered
+// if that was earlier, the double opt-in, the way it came, and the browser.
+func (f frame) how(e store.Entry) (list []string) {
+	add := func(name, field, value string) {
+		if value != "" {
+			list = append(list, f.Say(name, field, value))
+		}
+	}
+	at := func(name string, i consent.Instant) {
+		if i != 0 {
+			add(name, "Date", f.Clock(i))
+		}
+	}
+	evidence := e.Evidence()
+	if f.Clock(evidence.ObtainedAt) != f.Clock(evidence.RecordedAt) {
+		at("page.obtained", evidence.ObtainedAt)
+	}
+	if e.Transaction != nil && e.Transaction.Confirms != nil {
+		at("page.mailSent", e.Transaction.Confirms.SentAt)
+		at("page.linkOpened", e.Transaction.Confirms.OpenedAt)
+		at("page.confirmedAt", evidence.RecordedAt)
+	}
+	add("page.through", "Channel", evidence.Channel)
+	if a := evidence.Attribution; a.VisitorAddress != "" {
+		add("page.fromAddress", "Address", isolate(a.VisitorAddress))
+		add("page.fromAgent", "Agent", isolate(a.VisitorAgent))
+	}
+	return list
 }
 
 func (f frame) by(e *consent.Evidence) string {
@@ -92,6 +137,12 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 			now = f.Say("page.nothingChosen")
 		}
 		return []line{{f.questionIn(h.Catalogue, e.Submission.Answer), now}}
+	}
+	if v := e.Suppression; v != nil {
+		if v.Lifted {
+			return []line{{f.channelIn(h.Catalogue, v.Medium), f.Say("page.unlisted")}}
+		}
+		return []line{{f.channelIn(h.Catalogue, v.Medium), f.Say("page.listed")}}
 	}
 	if !e.Transaction.Reverts.IsZero() {
 		return []line{{f.Say("page.reverted"), ""}}
@@ -120,18 +171,22 @@ func (f frame) nameIn(c consent.Catalogue, t consent.OptionType, id string) stri
 		return id
 	}
 	o := c.Options[i]
-	purpose, channel := o.Purpose, o.Channel
+	purpose := o.Purpose
 	for _, v := range c.Purposes {
 		if v.ID == o.Purpose {
 			purpose = orName(f.local(v.Label), v.Name)
 		}
 	}
+	return purpose + ": " + f.channelIn(c, o.Channel)
+}
+
+func (f frame) channelIn(c consent.Catalogue, id string) string {
 	for _, v := range c.Channels {
-		if v.ID == o.Channel {
-			channel = orName(f.local(v.Label), v.Name)
+		if v.ID == id {
+			return orName(f.local(v.Label), v.Name)
 		}
 	}
-	return purpose + ": " + channel
+	return id
 }
 
 func orName(label, name string) string {

@@ -496,6 +496,11 @@ func TestSigningUp(t *testing.T) {
 	}
 	r.press("Yes, confirm").says("Thank you, it is confirmed", "Newsletter: Email", "Confirmed on")
 	s.reader().get(link).says("This is already confirmed", "Not you? Undo")
+	// The chain of evidence, to read and to print.
+	own := s.reader()
+	own.get(s.url + "/c/northwind?token=" + s.token(mail.CitizenID, time.Hour))
+	own.get(s.url+"/c/northwind/data").says("Newsletter: Email waits for confirmation", "Newsletter: Email on", "Message asking for confirmation sent on", "Its link opened on", "Confirmed on", "Internet address \u2066127.0.0.1", "Browser \u2066Go-http-client", "Privacy policy, version 7", "We may write to you about our products.")
+	own.get(s.url+"/c/northwind/data.json").says(`"confirms": {`, `"openedAt": "2`, `"address": "127.0.0.1"`, `"kind": "double-opt-in"`)
 	r.press("Not you? Undo").says("It is undone; nothing is sent")
 	s.reader().get(s.url + "/confirm/nothing").says("This link no longer works")
 }
@@ -571,4 +576,27 @@ func TestUnsubscribing(t *testing.T) {
 	if r := s.reader().get(s.url + "/u/" + l.Token[:30]).says("This link no longer works"); r.status != 200 {
 		t.Errorf("%d", r.status)
 	}
+}
+
+// What the do-not-contact list says of somebody is on their pages as everything else is.
+func TestSuppressedReader(t *testing.T) {
+	s := newSite(t)
+	id, token := s.citizen("jordan", "newsletter-email")
+	listed, err := s.core.Suppress(t.Context(), s.actor, core.Request{}, core.NewSuppression{ApplicationID: "northwind", Address: core.ListedAddress{Email: "jordan@example.com"}, Channels: []string{"email"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := s.reader()
+	r.get(s.url+"/c/northwind?token="+token).says("On our do-not-contact list", "Email on our do-not-contact list", "By Northwind")
+	r.press("Save choices", "o=option:offers-sms").says("Your choices are saved")
+	r.get(s.url+"/c/northwind/history").says("Email on our do-not-contact list", "Newsletter: Email on")
+	r.get(s.url + "/c/northwind/data").says("Email on our do-not-contact list")
+	if got := s.stands(id); got != "newsletter-email=DENIED offers-sms=GRANTED" {
+		t.Errorf("there stands %s", got)
+	}
+	if err := s.core.LiftSuppression(t.Context(), s.actor, listed[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	r.get(s.url+"/c/northwind/history").says("Email off our do-not-contact list again", "Email on our do-not-contact list")
+	r.get(s.url+"/c/northwind/data.json").says(`"suppression": {`, `"lifted": true`)
 }

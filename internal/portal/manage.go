@@ -113,7 +113,7 @@ func (f frame) managePage(v core.CentreView, form consent.Form, person core.Pers
 	} else if page.Stops {
 		page.PauseFrom, page.PauseUntil = today(1).Format("2006-01-02"), today(365).Format("2006-01-02")
 	}
-	page.Past, page.More = f.past(h, recent)
+	page.Past, page.More = f.recent(h, recent), len(h.Entries) > recent
 	if len(v.Parties) > 0 {
 		page.Party = v.Parties[0].Name
 	}

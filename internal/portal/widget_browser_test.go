@@ -460,6 +460,7 @@ func TestHistory(t *testing.T) {
 		entries = append(entries, fmt.Sprintf(`{"seq":%d,"kind":"transaction","transaction":{"reverts":null,"obtainedAt":"2026-03-%02dT09:14:00Z","changes":[{"optionId":"newsletter-email","state":"%s","purpose":{"id":"newsletter","name":"Newsletter"},"channel":{"id":"email","name":"E-mail"}}]},"submission":null,"shown":{"privacyPolicy":{"reference":"policy-01","name":"Privacy policy","version":"7","url":"https://example.com/privacy"},"permissionStatement":{"text":{"":"We may write to you","de":"Wir dürfen schreiben"}}}}`, i+1, i+1, []string{"GRANTED", "DENIED"}[i%2]))
 	}
 	entries = append(entries, `{"seq":13,"kind":"submission","transaction":null,"submission":{"label":"Topics","obtainedAt":"2026-04-01T09:14:00Z","choices":[{"reference":"home","label":"Home"},{"reference":"garden","label":"Garden"}]},"shown":{"privacyPolicy":null,"permissionStatement":null}}`)
+	entries = append(entries, `{"seq":14,"kind":"suppression","transaction":null,"submission":null,"suppression":{"recordedAt":"2026-04-02T09:14:00Z","channel":{"id":"email","name":"E-mail"},"lifted":false},"shown":{"privacyPolicy":null,"permissionStatement":null}}`)
 	e.past = "[" + strings.Join(entries, ",") + "]"
 	for _, v := range []webtest.View{wide, dark} {
 		t.Run(v.String(), func(t *testing.T) {
@@ -468,21 +469,24 @@ func TestHistory(t *testing.T) {
 			tab.Fits()
 			tab.Screenshot("history")
 			act(tab, `0`)
-			first := text(tab, `inside("opencpm-history").querySelector("li")`)
-			if !strings.Contains(first, "Topics") || !strings.Contains(first, "Home and Garden") {
-				t.Errorf("the newest is %q", first)
+			if newest := text(tab, `inside("opencpm-history").querySelector("li")`); !strings.Contains(newest, "Apr 2, 2026") || !strings.Contains(newest, "E-mail") || !strings.Contains(newest, "On our do-not-contact list") {
+				t.Errorf("the newest is %q", newest)
 			}
-			second := text(tab, `inside("opencpm-history").querySelectorAll("li")[1]`)
+			first := text(tab, `inside("opencpm-history").querySelectorAll("li")[1]`)
+			if !strings.Contains(first, "Topics") || !strings.Contains(first, "Home and Garden") {
+				t.Errorf("the one before is %q", first)
+			}
+			second := text(tab, `inside("opencpm-history").querySelectorAll("li")[2]`)
 			for _, want := range []string{"Mar 12, 2026", "Newsletter, E-mail", "Not allowed", "We may write to you", "Privacy policy, version 7"} {
 				if !strings.Contains(second, want) {
-					t.Errorf("the second, %q, lacks %q", second, want)
+					t.Errorf("the third, %q, lacks %q", second, want)
 				}
 			}
 			if strings.Contains(second, "newsletter-email") {
 				t.Errorf("an id leaks: %q", second)
 			}
 			act(tab, `by("Show more", "opencpm-history").click()`)
-			if got := webtest.Run[string](tab, `[inside("opencpm-history").querySelectorAll("li").length, inside("opencpm-history").activeElement === inside("opencpm-history").querySelectorAll("li")[10], document.querySelectorAll("opencpm-history")[1].shadowRoot.querySelectorAll("li").length].join()`); got != "13,true,1" {
+			if got := webtest.Run[string](tab, `[inside("opencpm-history").querySelectorAll("li").length, inside("opencpm-history").activeElement === inside("opencpm-history").querySelectorAll("li")[10], document.querySelectorAll("opencpm-history")[1].shadowRoot.querySelectorAll("li").length].join()`); got != "14,true,1" {
 				t.Errorf("after more: %s", got)
 			}
 		})

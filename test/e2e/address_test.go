@@ -89,7 +89,7 @@ func TestSuppressions(t *testing.T) {
 		history := w.api.do(t, "GET", "/v1/citizens/"+id+"/history", nil).want(t, 200).list(t, "history")
 		last := history[len(history)-1]
 		listed, _ := last["suppression"].(object)
-		if last["kind"] != "suppression" || last["transaction"] != nil || last["submission"] != nil || listed["entryId"] != made[0]["id"] || listed["channel"] != "email" || listed["lifted"] != false {
+		if last["kind"] != "suppression" || last["transaction"] != nil || last["submission"] != nil || listed["entryId"] != made[0]["id"] || listed["channel"].(object)["name"] != "E-mail" || listed["lifted"] != false {
 			t.Errorf("the history ends with %v", last)
 		}
 		if explained["transactionId"] != granted || explained["fate"] != "suppressed" || explained["by"] != listed["recordId"] {

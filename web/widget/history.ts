@@ -6,9 +6,10 @@ interface Named { name: string; label?: Record<string, string> | null }
 
 interface Entry {
   seq: number;
-  kind: "transaction" | "submission";
+  kind: "transaction" | "submission" | "suppression";
   transaction: { reverts: string | null; obtainedAt: string; changes: { state: string; purpose?: Named | null; channel?: Named | null; name?: string }[] } | null;
   submission: { label: string | null; obtainedAt: string; choices: { label: string }[] } | null;
+  suppression?: { recordedAt: string; channel: Named; lifted: boolean } | null;
   shown?: {
     privacyPolicy?: { version: string; url: string; name: string } | null;
     permissionStatement?: { text: Record<string, string> } | null;
@@ -59,7 +60,8 @@ export class History extends Widget {
   }
 
   private row_(e: Entry): HTMLElement {
-    const at = e.transaction?.obtainedAt ?? e.submission!.obtainedAt;
+    const listed = e.suppression;
+    const at = listed?.recordedAt ?? (e.transaction ?? e.submission)!.obtainedAt;
     const when = new Intl.DateTimeFormat(this.locale_, { dateStyle: "medium", timeStyle: "short" }).format(new Date(at));
     const policy = e.shown?.privacyPolicy;
     const texts = e.shown?.permissionStatement?.text;
@@ -69,6 +71,7 @@ export class History extends Widget {
         h("time", { datetime: at, class: "quiet" }, when),
         ...(e.transaction ? e.transaction.changes.map((c) => this.line_([c.purpose, c.channel].map((n) => this.local_(n?.label) || n?.name).filter(Boolean).join(", ") || c.name || "", this.say_(c.state), c.state === "GRANTED")) : []),
         e.submission && this.line_(e.submission.label ?? "", new Intl.ListFormat(this.locale_).format(e.submission.choices.map((c) => c.label)) || this.say_("noChoice"), false),
+        listed && this.line_(this.local_(listed.channel.label) ?? listed.channel.name, this.say_(listed.lifted ? "unlisted" : "listed"), false),
         e.transaction?.reverts && h("span", { part: "state", class: "word" }, this.say_("undone")),
         text && h("details", {}, h("summary", {}, this.say_("shown")), h("p", { part: "statement" }, text)),
         policy && h("p", { class: "quiet" }, ...rich([{ type: "link", href: policy.url, text: this.say_("policy", { Name: policy.name, Version: policy.version }) }]))));
