@@ -244,6 +244,9 @@ func route[I, O any](s *server, pattern, id string, scope consent.Scope, handle 
 		answers := s.registered(method, op.Path).Responses["200"].Content
 		answers[yamlType] = &huma.MediaType{Schema: answers[jsonType].Schema}
 	}
+	if operations[id].page {
+		s.registered(method, op.Path).Responses["200"].Content[htmlType] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString}}
+	}
 	if hasBody {
 		// Only now, or huma would read the body by rules of its own.
 		s.registered(method, op.Path).RequestBody = s.documentBody(id, request)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"math"
+	"mime"
 	"net/url"
 	"slices"
 	"strings"
@@ -32,18 +33,22 @@ func callOf(ctx context.Context) call { return ctx.Value(callKey{}).(call) }
 type humaContext huma.Context
 
 // jsonFirst hides from huma what the caller accepts. We answer JSON whatever that
-// is, but for the one document that can be had as YAML, and huma's reading of a
-// malformed list panics.
+// is, but for what can be had in another form, and huma's reading of a malformed list
+// panics.
 type jsonFirst struct{ humaContext }
 
 // Header gives a field of the request.
 func (c jsonFirst) Header(name string) string {
 	value := c.humaContext.Header(name)
-	switch {
-	case name != "Accept":
+	if name != "Accept" {
 		return value
-	case wantsYAML(c.Operation(), value):
-		return yamlType
+	}
+	answer := c.Operation().Responses["200"]
+	for one := range strings.SplitSeq(value, ",") {
+		mediaType, _, _ := mime.ParseMediaType(one)
+		if (mediaType == jsonType || mediaType == yamlType || mediaType == htmlType) && answer != nil && answer.Content[mediaType] != nil {
+			return mediaType // the first that there is
+		}
 	}
 	return ""
 }

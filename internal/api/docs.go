@@ -50,7 +50,7 @@ func (s *server) config() huma.Config {
 				"citizenToken": {Type: "http", Scheme: "bearer", Description: "`Authorization: Bearer <token>`, with a token of the citizen whom the call is about, from `POST /v1/access-tokens/tokens` or a webhook."},
 			}},
 		},
-		Formats:       map[string]huma.Format{jsonType: {Marshal: writeJSON}, problemType: {Marshal: writeJSON}, yamlType: {Marshal: writeYAML}},
+		Formats:       map[string]huma.Format{jsonType: {Marshal: writeJSON}, problemType: {Marshal: writeJSON}, yamlType: {Marshal: writeYAML}, htmlType: {Marshal: writeHTML}},
 		DefaultFormat: jsonType,
 	}
 	c.AllowAdditionalPropertiesByDefault = true // what a request holds beyond its schema is ignored

@@ -89,6 +89,7 @@ type prose struct {
 	bulk                      bool     // takes a body of the size of a request in bulk
 	bare                      bool     // may come without a body
 	yaml                      bool     // its document can be YAML
+	page                      bool     // its answer can be a page, to read and to print
 	streams                   []string // the media types of an answer that is no JSON of ours
 	own                       bool     // citizens may call it about themselves, as the path names them
 	request, answer           string
@@ -299,7 +300,7 @@ var operations = withKinds(map[string]prose{
 		errors:      []int{http.StatusNotFound},
 	},
 	"getOwnEvidence": {
-		own: true, tag: tagForms, summary: "Export the evidence of one's own permissions",
+		own: true, page: true, tag: tagForms, summary: "Export the evidence of one's own permissions",
 		description: "What the evidence of a citizen is to whoever presents the citizen's token.",
 		errors:      []int{http.StatusNotFound},
 	},
@@ -391,9 +392,10 @@ var operations = withKinds(map[string]prose{
 		errors:      []int{http.StatusNotFound},
 	},
 	"getEvidence": {
-		tag: tagHistory, summary: "Export the evidence of a citizen's permissions",
+		page: true, tag: tagHistory, summary: "Export the evidence of a citizen's permissions",
 		description: "What a data-protection officer must be able to prove (GDPR art. 7(1)), in the shape of the consent records of ISO/IEC TS 27560:2023: one record for each option that was ever answered, " +
-			"with the purpose, the parties, what was shown and every event. `chain` holds the hashes by which `opencpm check` proves that nothing was changed since.",
+			"with the purpose, the parties, what was shown and every event. `chain` holds the hashes by which `opencpm check` proves that nothing was changed since. " +
+			"With `Accept: text/html` the same is a page to read and to print, one file that loads nothing.",
 		errors: []int{http.StatusNotFound},
 	},
 	"createSubmission": {

@@ -39,6 +39,7 @@ const (
 	jsonType = "application/json"
 	formType = "application/x-www-form-urlencoded"
 	yamlType = "application/yaml"
+	htmlType = "text/html"
 )
 
 // body is the body of a request, embedded in the input of an operation, which gets

@@ -3,10 +3,7 @@ package api
 import (
 	"encoding/json"
 	"io"
-	"mime"
-	"strings"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/token"
@@ -75,21 +72,4 @@ func writeYAML(w io.Writer, v any) error {
 	}
 	_, _ = w.Write(asYAML)
 	return nil
-}
-
-// wantsYAML reports whether the caller names YAML before JSON among what they accept
-// of an operation that answers both.
-func wantsYAML(op *huma.Operation, accept string) bool {
-	if answer := op.Responses["200"]; answer == nil || answer.Content[yamlType] == nil {
-		return false
-	}
-	for _, one := range strings.Split(accept, ",") {
-		switch mediaType, _, _ := mime.ParseMediaType(one); mediaType {
-		case yamlType:
-			return true
-		case jsonType:
-			return false
-		}
-	}
-	return false
 }
