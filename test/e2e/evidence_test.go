@@ -8,15 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/getkin/kin-openapi/openapi3filter"
-
 	"github.com/opencpm/opencpm/internal/web/webtest"
 	"github.com/opencpm/opencpm/test/harness"
 )
-
-func init() {
-	openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.FileBodyDecoder) // a page is a string
-}
 
 // Somebody signs up, confirms, is put on the do-not-contact list: the evidence of it is a
 // page that a data-protection officer reads in any browser, and that runs
