@@ -26,10 +26,12 @@ var (
 	evidencePage = template.Must(template.New("evidence").Funcs(template.FuncMap{
 		"style":     func() template.CSS { return template.CSS(evidenceStyle) },
 		"styleHash": func() string { return styleHash },
-		"at":        func(t consent.Timestamp) string { return consent.Instant(t).Time().Format("2 January 2006, 15:04:05 UTC") },
-		"orElse":    func(text consent.Text, other any) string { return cmp.Or(string(text), fmt.Sprint(other)) },
-		"decided":   func(state string) string { return strings.ToUpper(state[:1]) + strings.ReplaceAll(state[1:], "-", " ") },
-		"wording":   wordingOf,
+		"at": func(t consent.Timestamp) string {
+			return consent.Instant(t).Time().Format("2 January 2006, 15:04:05 UTC")
+		},
+		"orElse":  func(text consent.Text, other any) string { return cmp.Or(string(text), fmt.Sprint(other)) },
+		"decided": func(state string) string { return strings.ToUpper(state[:1]) + strings.ReplaceAll(state[1:], "-", " ") },
+		"wording": wordingOf,
 		"reverts": func(v idOrNull) string {
 			if v.IsZero() {
 				return ""

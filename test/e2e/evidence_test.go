@@ -2,7 +2,6 @@ package e2e_test
 
 import (
 	"encoding/json"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -59,7 +58,7 @@ func TestEvidencePage(t *testing.T) {
 	site := httptest.NewServer(http.HandlerFunc(func(h http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/" {
 			h.Header().Set("Content-Type", evidence.header.Get("Content-Type"))
-			_, _ = io.WriteString(h, string(evidence.raw))
+			_, _ = h.Write(evidence.raw)
 		}
 	}))
 	defer site.Close()
