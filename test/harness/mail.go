@@ -55,11 +55,9 @@ const (
 type MailServer struct {
 	// Address is where it listens, as HOST:PORT.
 	Address string
-	// CA is a file with the certificate that proves who it is, in PEM.
-	CA string
+	certificate
 
 	server *smtp.Server
-	roots  *x509.CertPool
 	mu     sync.Mutex
 	refuse func(to string) error
 	mails  []Mail
@@ -76,7 +74,12 @@ func NewMailServer(t testing.TB, kind MailKind) *MailServer {
 	s.server.Domain = "mail.test"
 	s.server.ErrorLog = log.New(io.Discard, "", 0) // of clients that go
 	if kind != OpenRelay {
-		s.server.TLSConfig = s.certify(t)
+		s.certificate = certify(t, t.TempDir())
+		pair, err := tls.LoadX509KeyPair(s.CA, s.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.server.TLSConfig = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
 	}
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -98,8 +101,17 @@ func NewMailServer(t testing.TB, kind MailKind) *MailServer {
 	return s
 }
 
-// certify makes a certificate for loopback that signs itself.
-func (s *MailServer) certify(t testing.TB) *tls.Config {
+// A certificate proves who a mail server is.
+type certificate struct {
+	// CA is a file with the certificate, in PEM. It signs itself.
+	CA string
+
+	key   string // a file, too
+	roots *x509.CertPool
+}
+
+// certify makes a certificate for loopback, in files of the directory.
+func certify(t testing.TB, dir string) certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -113,18 +125,24 @@ func (s *MailServer) certify(t testing.TB) *tls.Config {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	s.CA = filepath.Join(t.TempDir(), "ca.pem")
-	if err := os.WriteFile(s.CA, text, 0o600); err != nil {
+	secret, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
 		t.Fatal(err)
 	}
-	s.roots = x509.NewCertPool()
-	s.roots.AppendCertsFromPEM(text)
-	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS12}
+	c := certificate{CA: filepath.Join(dir, "ca.pem"), key: filepath.Join(dir, "key.pem"), roots: x509.NewCertPool()}
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	c.roots.AppendCertsFromPEM(text)
+	if err := os.WriteFile(c.CA, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(c.key, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // Roots are the authorities of those who trust the server.
-func (s *MailServer) Roots() *x509.CertPool { return s.roots }
+func (c certificate) Roots() *x509.CertPool { return c.roots }
 
 // Refuse sets which recipients are refused, and how.
 func (s *MailServer) Refuse(refuse func(to string) error) {
