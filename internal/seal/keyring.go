@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"bytes"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
@@ -83,7 +82,7 @@ func (r *Keyring) IDs() []string { return slices.Clone(r.keys.Load().ids) }
 func (r *Keyring) Seal(context string, plain []byte) []byte {
 	r.lookSometimes()
 	keys := r.keys.Load()
-	return append(Mark(keys.ids[0]), keys.byID[keys.ids[0]].Seal(context, plain)...)
+	return keys.byID[keys.ids[0]].seal(Mark(keys.ids[0]), context, plain)
 }
 
 // Open decrypts what any key of the ring sealed for the same context. A ring of a key
@@ -93,12 +92,12 @@ func (r *Keyring) Open(context string, sealed []byte) ([]byte, error) {
 	if !ok {
 		return nil, ErrKey
 	}
-	k := r.keys.Load().byID[id]
+	k := r.keys.Load().byID[string(id)]
 	if k == nil {
 		if err := r.look(); err != nil {
 			return nil, fmt.Errorf("key %q: %w (%w)", id, ErrKey, err)
 		}
-		k = r.keys.Load().byID[id]
+		k = r.keys.Load().byID[string(id)]
 	}
 	if k == nil {
 		return nil, fmt.Errorf("key %q: %w", id, ErrKey)
@@ -127,7 +126,7 @@ func (r *Keyring) Unwrap(context string, wrapped []byte) (*Key, error) {
 	if len(raw) != keySize {
 		return nil, ErrKey
 	}
-	return newKey(bytes.Clone(raw)), nil
+	return newKey(raw), nil
 }
 
 // Mark is what stands in front of all that the master key with the id seals: the
@@ -138,12 +137,12 @@ func Mark(id string) []byte { return append([]byte{byte(len(id))}, id...) }
 // Keyring sealed.
 func KeyOf(sealed []byte) string {
 	id, _, _ := cutMark(sealed)
-	return id
+	return string(id)
 }
 
-func cutMark(sealed []byte) (id string, rest []byte, ok bool) {
+func cutMark(sealed []byte) (id, rest []byte, ok bool) {
 	if len(sealed) == 0 || sealed[0] == 0 || sealed[0] > maxID || len(sealed) < 1+int(sealed[0]) {
-		return "", nil, false
+		return nil, nil, false
 	}
-	return string(sealed[1 : 1+sealed[0]]), sealed[1+sealed[0]:], true
+	return sealed[1 : 1+sealed[0]], sealed[1+sealed[0]:], true
 }

@@ -14,6 +14,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 const keySize = 32 // bytes
@@ -49,7 +50,12 @@ func newKey(raw []byte) *Key {
 
 // Seal encrypts plain for a context.
 func (k *Key) Seal(context string, plain []byte) []byte {
-	return k.aead.Seal(nil, nil, plain, []byte(context))
+	return k.seal(nil, context, plain)
+}
+
+// seal adds to what stands in front, in one piece of memory.
+func (k *Key) seal(front []byte, context string, plain []byte) []byte {
+	return k.aead.Seal(slices.Grow(front, len(plain)+k.aead.Overhead()), nil, plain, []byte(context))
 }
 
 // Open decrypts what Seal made for the same context, else fails with ErrKey.
