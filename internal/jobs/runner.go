@@ -17,15 +17,28 @@ import (
 // Kind is a kind of long work.
 type Kind struct {
 	Name consent.JobKind
-	// Step does the next part of the work, about a second of it at most and Batch items:
-	// it reads and reckons what it needs and gives the effect of it, which is committed
-	// together with the progress, once. It may be called again for a part whose effect was
-	// not committed, so it must change nothing by itself.
-	//
-	// An error with a sentence for the user (consent.Error) ends the job as failed and
-	// shows the sentence; where the database is away or full the step is tried again.
-	Step func(ctx context.Context, st *store.Store, job store.HeldJob) (Effect, error)
+	Step Step
+	// Open, where set, gives the Step of each job that a node takes, for one that keeps
+	// something from step to step. close is called when the node lets go of the job.
+	Open func() (step Step, close func())
 }
+
+// open gives the Step for a job that a node takes.
+func (k Kind) open() (step Step, close func()) {
+	if k.Open == nil {
+		return k.Step, func() {}
+	}
+	return k.Open()
+}
+
+// Step does the next part of the work, about a second of it at most and Batch items:
+// it reads and reckons what it needs and gives the effect of it, which is committed
+// together with the progress, once. It may be called again for a part whose effect was
+// not committed, so it must change nothing by itself.
+//
+// An error with a sentence for the user (consent.Error) ends the job as failed and
+// shows the sentence; where the database is away or full the step is tried again.
+type Step func(ctx context.Context, st *store.Store, job store.HeldJob) (Effect, error)
 
 // Effect is what a step changes, by the transaction it is given. It may be called several
 // times, of which one counts, and holds up other writers while it runs.
@@ -196,6 +209,8 @@ func (r *Runner) renew(ctx context.Context) {
 func (r *Runner) work(ctx context.Context, job store.HeldJob) {
 	log := r.o.Log.With("job", job.ID.String(), "kind", string(job.Kind))
 	log.Info("a job is worked on", "done", job.Done)
+	step, letGo := r.kinds[job.Kind].open()
+	defer letGo()
 	var end consent.JobState // that the job is to have, once there is one
 	var why string
 	for failed := 0; ctx.Err() == nil; {
@@ -208,7 +223,7 @@ func (r *Runner) work(ctx context.Context, job store.HeldJob) {
 			err = r.store.EndJob(ctx, job, end, why)
 			next.State = end
 		} else {
-			next, err = r.step(ctx, job)
+			next, err = r.step(ctx, step, job)
 		}
 		switch {
 		case err == nil && next.State.Ended():
@@ -245,8 +260,8 @@ func (r *Runner) work(ctx context.Context, job store.HeldJob) {
 
 // step takes one step. Its commit is waited for even when ctx ends, so that its outcome
 // is known.
-func (r *Runner) step(ctx context.Context, job store.HeldJob) (store.HeldJob, error) {
-	effect, err := r.prepare(ctx, job)
+func (r *Runner) step(ctx context.Context, step Step, job store.HeldJob) (store.HeldJob, error) {
+	effect, err := r.prepare(ctx, step, job)
 	if err != nil {
 		return job, err
 	}
@@ -256,9 +271,9 @@ func (r *Runner) step(ctx context.Context, job store.HeldJob) (store.HeldJob, er
 	})
 }
 
-func (r *Runner) prepare(ctx context.Context, job store.HeldJob) (e Effect, err error) {
+func (r *Runner) prepare(ctx context.Context, step Step, job store.HeldJob) (e Effect, err error) {
 	defer catch(&err)
-	return r.kinds[job.Kind].Step(ctx, r.store, job)
+	return step(ctx, r.store, job)
 }
 
 // catch makes an error of a panic: a job that cannot go on must not stop the server, and

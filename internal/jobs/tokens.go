@@ -17,9 +17,70 @@ import (
 // in the order of their numbers. Its result is a file for a mail tool with a line for each,
 // its failures are who was named and does not exist.
 func Tokens(c *core.Service) Kind {
-	return Kind{Name: consent.TokensJob, Step: func(ctx context.Context, st *store.Store, job store.HeldJob) (Effect, error) {
-		return makeTokens(ctx, c, st, job)
+	return Kind{Name: consent.TokensJob, Open: func() (Step, func()) {
+		m := &minting{core: c, most: tokensMost}
+		return m.step, m.forget
 	}}
+}
+
+// minting is a job that makes tokens in the hands of a node.
+type minting struct {
+	core  *core.Service
+	most  int        // citizens a step
+	ahead *tokenPage // the one that is likely to be asked for next; nil: none
+}
+
+// tokenPage is the lines of a number of citizens, once ready is closed. Who is erased
+// after they were read is noted for the commit, as long as the job has not ended.
+type tokenPage struct {
+	after, last int64
+	pieces      []store.TokenPiece
+	err         error
+	ready       chan struct{}
+	drop        context.CancelFunc
+}
+
+// read begins to read the page after a citizen.
+func (m *minting) read(ctx context.Context, st *store.Store, job store.HeldJob, p store.TokenParams, after int64) *tokenPage {
+	page := &tokenPage{after: after, ready: make(chan struct{})}
+	named := p.Citizens
+	if !p.Everyone && named == nil {
+		named = []int64{}
+	}
+	ctx, page.drop = context.WithCancel(ctx)
+	go func() {
+		defer close(page.ready)
+		defer page.drop()
+		defer catch(&page.err)
+		page.pieces, page.last, page.err = st.TokenLines(ctx, job.Application, after, named, Batch(job, m.most), newTokenLines(m.core, p).write)
+	}()
+	return page
+}
+
+// page gives the page after a citizen. The one that follows it is read while its effect
+// is committed, unless the job has to wait in between.
+func (m *minting) page(ctx context.Context, st *store.Store, job store.HeldJob, p store.TokenParams, after int64) (*tokenPage, error) {
+	page := m.ahead
+	if page != nil {
+		<-page.ready
+	}
+	if page == nil || page.after != after || page.err != nil {
+		page = m.read(ctx, st, job, p, after)
+		<-page.ready
+	}
+	m.ahead = nil
+	if page.err == nil && page.last != 0 && job.PerSecond == 0 {
+		m.ahead = m.read(ctx, st, job, p, page.last)
+	}
+	return page, page.err
+}
+
+// forget ends what is read ahead.
+func (m *minting) forget() {
+	if m.ahead != nil {
+		m.ahead.drop()
+		<-m.ahead.ready
+	}
 }
 
 // tokensMost is how many citizens one step makes tokens of: other writers wait while their
@@ -33,7 +94,7 @@ type tokensSoFar struct {
 	Failures int64 `json:"failures"`
 }
 
-func makeTokens(ctx context.Context, c *core.Service, st *store.Store, job store.HeldJob) (Effect, error) {
+func (m *minting) step(ctx context.Context, st *store.Store, job store.HeldJob) (Effect, error) {
 	var p store.TokenParams
 	if err := json.Unmarshal(job.Params, &p); err != nil {
 		return nil, fmt.Errorf("parameters of %s: %w", job.Kind, err)
@@ -58,17 +119,12 @@ func makeTokens(ctx context.Context, c *core.Service, st *store.Store, job store
 	} else if err := json.Unmarshal(job.Cursor, &at); err != nil {
 		return nil, fmt.Errorf("cursor of %s: %w", job.Kind, err)
 	}
-	named := p.Citizens
-	if !p.Everyone && named == nil {
-		named = []int64{}
-	}
-	lines := newTokenLines(c, p)
-	pieces, last, err := st.TokenLines(ctx, job.Application, at.After, named, Batch(job, tokensMost), lines.write)
+	page, err := m.page(ctx, st, job, p, at.After)
 	if err != nil {
 		return nil, err
 	}
-	out.Done, out.Finished, at.After = out.Failures, last == 0, last
-	for _, piece := range pieces {
+	out.Done, out.Finished, at.After = out.Failures, page.last == 0, page.last
+	for _, piece := range page.pieces {
 		out.Done += int64(piece.Citizens)
 	}
 	at.Done += out.Done
@@ -83,7 +139,7 @@ func makeTokens(ctx context.Context, c *core.Service, st *store.Store, job store
 		if err := x.Append(ctx, consent.JobResult, title); err != nil {
 			return out, err
 		}
-		if err := x.AppendTokens(ctx, pieces); err != nil {
+		if err := x.AppendTokens(ctx, page.pieces); err != nil {
 			return out, err
 		}
 		if out.Finished && p.Scheduled {
@@ -119,7 +175,7 @@ func newTokenLines(c *core.Service, p store.TokenParams) *tokenLines {
 
 // write adds the line of one citizen.
 func (v *tokenLines) write(line []byte, c store.TokenCitizen) []byte {
-	line = append(line, c.ID.String()...)
+	line = append(line, c.ID...)
 	line = appendField(append(line, ','), c.ExternalRef)
 	c.Issue = v.issue
 	token := v.core.WriteToken(c.TokenGrounds, v.plan.Expires)

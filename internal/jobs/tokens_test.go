@@ -263,7 +263,9 @@ func TestTheErasedAreBlankedInFilesOfTokens(t *testing.T) {
 		if !ok || err != nil {
 			t.Fatal(ok, err)
 		}
-		effect, err := Tokens(m.core).Step(ctx, m.st, held)
+		step, letGo := Tokens(m.core).Open()
+		defer letGo()
+		effect, err := step(ctx, m.st, held)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -73,6 +73,9 @@ type dialect interface {
 	// leases to expire.
 	noteStamps(ctx context.Context, tx *tx, list []Settlement) error
 
+	// tokenSources reads what tokens are made of, row by row.
+	tokenSources(ctx context.Context, db *sql.DB, query string, args []any, each func(tokenSource)) error
+
 	// replaceSealed puts values of a sealed column in the place of what they were, unless
 	// somebody else has changed that; done counts them.
 	replaceSealed(ctx context.Context, tx *tx, c sealedColumn, list []sealedValue) (done int64, err error)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 
@@ -470,4 +471,29 @@ func (d postgres) forgetAttempts(ctx context.Context, s *Store, size, age int64)
 		}
 	}
 	return errors.Join(s.deleteAttempts(ctx, "attempt_rest", max(size, age)), s.deleteAttempts(ctx, "attempt", size))
+}
+
+// tokenSources asks the driver itself: database/sql would copy each value twice.
+func (postgres) tokenSources(ctx context.Context, db *sql.DB, query string, args []any, each func(tokenSource)) error {
+	conn, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	return conn.Raw(func(c any) error {
+		rows, err := c.(*stdlib.Conn).Conn().Query(ctx, query, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var v tokenSource
+		columns := []any{&v.citizen, &v.generation, (*pgtype.DriverBytes)(&v.id), (*pgtype.DriverBytes)(&v.details), (*pgtype.DriverBytes)(&v.wrapped)}
+		for rows.Next() {
+			if err := rows.Scan(columns...); err != nil {
+				return err
+			}
+			each(v)
+		}
+		return rows.Err()
+	})
 }

@@ -324,3 +324,21 @@ func (sqlite) appendAttempts(ctx context.Context, t *tx, list []Attempt) error {
 func (sqlite) forgetAttempts(ctx context.Context, s *Store, size, age int64) error {
 	return s.deleteAttempts(ctx, "attempt", max(size, age))
 }
+
+func (sqlite) tokenSources(ctx context.Context, db *sql.DB, query string, args []any, each func(tokenSource)) error {
+	rows, err := db.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var v tokenSource
+		var id, details, wrapped sql.RawBytes
+		if err := rows.Scan(&v.citizen, &v.generation, &id, &details, &wrapped); err != nil {
+			return err
+		}
+		v.id, v.details, v.wrapped = id, details, wrapped
+		each(v)
+	}
+	return rows.Err()
+}

@@ -180,7 +180,7 @@ func (s *Store) TokenJob(ctx context.Context, applications []int64, id consent.I
 // TokenCitizen is a citizen for whom tokens are made.
 type TokenCitizen struct {
 	TokenGrounds
-	ID          consent.ID
+	ID          string // the text of the public one
 	ExternalRef string
 }
 
@@ -191,16 +191,14 @@ type TokenPiece struct {
 	last     int64 // the number of the last one
 }
 
-// tokenChunk is how many citizens one worker writes the lines of at a time.
-const tokenChunk = 800
+// tokenChunk is how many citizens one worker writes the lines of at a time: of lines
+// without links about as many as a piece holds.
+const tokenChunk = 1500
 
-// tokenChunkWork is a chunk in the hands of a worker: the rows as they are, end to end,
-// and then the lines.
+// tokenChunkWork is a chunk in the hands of a worker: the rows as they are, end to end.
 type tokenChunkWork struct {
 	rows  []tokenRow
 	bytes []byte
-	out   []TokenPiece
-	err   error
 }
 
 // tokenRow is a row of a chunk; what is of bytes lies in the chunk's from start on.
@@ -209,17 +207,40 @@ type tokenRow struct {
 	start, details, wrapped, stop int
 }
 
+// tokenSource is what a token is made of, as it lies in the database.
+type tokenSource struct {
+	citizen, generation  int64
+	id, details, wrapped []byte // good until the next one is read
+}
+
+func (c *tokenChunkWork) add(v tokenSource) {
+	row := tokenRow{citizen: v.citizen, generation: v.generation, start: len(c.bytes)}
+	c.bytes = append(c.bytes, v.id...)
+	row.details = len(c.bytes)
+	c.bytes = append(c.bytes, v.details...)
+	row.wrapped = len(c.bytes)
+	c.bytes = append(c.bytes, v.wrapped...)
+	row.stop = len(c.bytes)
+	c.rows = append(c.rows, row)
+}
+
+// What tokens are made of, of the citizens whose numbers are in a range. The application
+// is asked for in a way that no index answers and of which the planner of PostgreSQL does
+// not believe that it leaves few: else it would look up the key of each citizen by
+// itself, or sort all of an application for each range.
+const (
+	tokenSources = `SELECT c.id, c.token_generation, c.public_id, c.details, k.wrapped FROM citizen c JOIN citizen_key k ON k.citizen = c.id
+		WHERE COALESCE(c.application = $1, FALSE) AND c.id > $2 AND c.id <= $3 AND c.deleted_at IS NULL `
+	everyTokenSource = tokenSources + `AND k.citizen > $2 AND k.citizen <= $3 ORDER BY c.id`
+)
+
 // TokenLines writes the lines of up to most citizens whose numbers are above after: of
 // those named, or of everyone where that is nil; those who were erased, or are others', are
 // passed over. last is the number up to which all are
 // done, 0 where there was none left. write adds the line of one citizen to lines; it is
 // called from several goroutines, for each citizen once.
 func (s *Store) TokenLines(ctx context.Context, application, after int64, named []int64, most int, write func(lines []byte, c TokenCitizen) []byte) (pieces []TokenPiece, last int64, err error) {
-	// A part is a range of numbers, and the plus keeps the databases from going by another
-	// index: they would sort all citizens for each part.
-	query := `SELECT c.id, c.token_generation, c.public_id, c.details, k.wrapped FROM citizen c JOIN citizen_key k ON k.citizen = c.id
-		WHERE +c.application = $1 AND c.id > $2 AND c.id <= $3 AND c.deleted_at IS NULL `
-	last = after + int64(most)
+	query, last := everyTokenSource, after+int64(most)
 	if named != nil {
 		at, _ := slices.BinarySearch(named, after+1)
 		if named = named[at:min(len(named), at+most)]; len(named) == 0 {
@@ -239,67 +260,49 @@ func (s *Store) TokenLines(ctx context.Context, application, after int64, named 
 			args = append(args, number)
 			marks[i] = fmt.Sprintf("$%d", len(args))
 		}
-		query += `AND c.id IN (` + strings.Join(marks, ", ") + `) `
+		query = tokenSources + `AND c.id IN (` + strings.Join(marks, ", ") + `) ORDER BY c.id`
 	}
-	rows, err := s.read.QueryContext(ctx, query+`ORDER BY c.id`, args...)
+
+	// A chunk is read while the workers have the others.
+	parts, errs := make([][]TokenPiece, most/tokenChunk+1), make([]error, most/tokenChunk+1)
+	idle := make(chan *tokenChunkWork, runtime.GOMAXPROCS(0)+1)
+	for range cap(idle) {
+		idle <- &tokenChunkWork{}
+	}
+	var workers sync.WaitGroup
+	part, next := 0, <-idle
+	begin := func() {
+		i, c := part, next
+		workers.Go(func() {
+			parts[i], errs[i] = s.tokenLines(application, c, write)
+			c.rows, c.bytes = c.rows[:0], c.bytes[:0]
+			idle <- c
+		})
+		part, next = part+1, <-idle
+	}
+	err = s.dialect.tokenSources(ctx, s.read, query, args, func(v tokenSource) {
+		if next.add(v); len(next.rows) == tokenChunk {
+			begin()
+		}
+	})
+	if len(next.rows) > 0 {
+		begin()
+	}
+	workers.Wait()
 	if err != nil {
 		return nil, 0, s.classify(err)
 	}
-	defer rows.Close()
-
-	var all []*tokenChunkWork
-	var workers sync.WaitGroup
-	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	begin := func(c *tokenChunkWork) {
-		slots <- struct{}{}
-		workers.Go(func() {
-			c.out, c.err = s.tokenLines(application, c, write)
-			<-slots
-		})
-	}
-	next := &tokenChunkWork{}
-	for rows.Next() {
-		var v tokenRow
-		var id, details, wrapped sql.RawBytes
-		if err = rows.Scan(&v.citizen, &v.generation, &id, &details, &wrapped); err != nil {
-			break
-		}
-		v.start = len(next.bytes)
-		next.bytes = append(next.bytes, id...)
-		v.details = len(next.bytes)
-		next.bytes = append(next.bytes, details...)
-		v.wrapped = len(next.bytes)
-		next.bytes = append(next.bytes, wrapped...)
-		v.stop = len(next.bytes)
-		next.rows = append(next.rows, v)
-		if len(next.rows) == tokenChunk {
-			all = append(all, next)
-			begin(next)
-			next = &tokenChunkWork{bytes: make([]byte, 0, len(next.bytes)+1024)}
-		}
-	}
-	all = append(all, next)
-	begin(next)
-	workers.Wait()
-	if err = errors.Join(err, rows.Err()); err != nil {
-		return nil, 0, s.classify(err)
-	}
-	for _, c := range all {
-		if c.err != nil {
-			return nil, 0, c.err
-		}
-		pieces = append(pieces, c.out...)
-	}
-	return pieces, last, nil
+	return slices.Concat(parts...), last, errors.Join(errs...)
 }
 
 // tokenLines opens the rows of a chunk and writes their lines.
 func (s *Store) tokenLines(application int64, c *tokenChunkWork, write func([]byte, TokenCitizen) []byte) (out []TokenPiece, err error) {
 	piece := TokenPiece{Text: make([]byte, 0, maxPiece)}
 	for _, v := range c.rows {
-		of := TokenCitizen{TokenGrounds: TokenGrounds{Application: application, Citizen: v.citizen, Generation: v.generation}}
-		copy(of.ID[:], c.bytes[v.start:v.details])
-		id := of.ID.String()
+		var public consent.ID
+		copy(public[:], c.bytes[v.start:v.details])
+		id := public.String()
+		of := TokenCitizen{TokenGrounds: TokenGrounds{Application: application, Citizen: v.citizen, Generation: v.generation}, ID: id}
 		key, err := s.keys.Unwrap("citizen key "+id, c.bytes[v.wrapped:v.stop])
 		if err != nil {
 			return nil, fmt.Errorf("key of citizen %s: %w", id, err)
@@ -322,10 +325,7 @@ func (s *Store) tokenLines(application int64, c *tokenChunkWork, write func([]by
 		piece.Citizens++
 		piece.last = v.citizen
 	}
-	if piece.Citizens > 0 {
-		out = append(out, piece)
-	}
-	return out, nil
+	return append(out, piece), nil
 }
 
 // refOf reads the reference alone of a profile, which it begins with: to decode the whole
