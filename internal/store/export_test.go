@@ -48,3 +48,13 @@ func (s *Store) PutBackAddress(ctx context.Context, application int64, key conse
 		return err
 	}}}})
 }
+
+// Queries that read page after page of all citizens.
+const (
+	EveryTokenSource = everyTokenSource
+	EveryResync      = everyResync
+	ChangedResync    = changedResync
+)
+
+// WriterSettings are those of the connections on which PostgreSQL is written to.
+var WriterSettings = postgres{}.prepareWriter()

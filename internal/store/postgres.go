@@ -45,9 +45,9 @@ func (postgres) snapshot() sql.IsolationLevel { return sql.LevelRepeatableRead }
 // prepareWriter: whatever a writer does it does by key. A planner that knows nothing of
 // the length of an array, or of a table that was empty a moment ago, would rather
 // compare all that there is; and where nothing but a scan will do, it is of a few rows,
-// and not worth compiling.
+// and not worth compiling, nor starting other processes.
 func (postgres) prepareWriter() string {
-	return `SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off`
+	return `SET jit = off; SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET max_parallel_workers_per_gather = 0`
 }
 
 // lockMigrations lets one node migrate while the others wait.

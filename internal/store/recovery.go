@@ -292,6 +292,16 @@ func (x *JobTx) subscription(ctx context.Context, p RecoveryParams) (Registered,
 	return sub, err
 }
 
+// Whose states a resync sends, in the order in which it does: everybody, as
+// tokenSources asks for them, or those who changed since an instant, each at the first
+// change since.
+const (
+	everyResync = `SELECT c.id, c.id, CAST(0 AS BIGINT) FROM citizen c JOIN citizen_state s ON s.citizen = c.id
+		WHERE COALESCE(c.application = $1, FALSE) AND c.id > $2 AND s.citizen > $2 AND c.deleted_at IS NULL AND s.version > 0 ORDER BY c.id LIMIT $3`
+	changedResync = `SELECT c.id, h.changed_at, h.id FROM change h JOIN citizen c ON c.id = h.citizen
+		WHERE h.application = $1 AND h.changed_at >= $2 AND h.previous < $2 AND (h.changed_at, h.id) > ($3, $4) AND c.deleted_at IS NULL ORDER BY h.changed_at, h.id LIMIT $5`
+)
+
 // Resync makes the present states of up to most citizens due for delivery, after all that
 // people wait for: of everybody, or of those who changed since an instant.
 func (x *JobTx) Resync(ctx context.Context, p RecoveryParams, at RecoveryPlace, most int) (next RecoveryPlace, n int, err error) {
@@ -299,36 +309,29 @@ func (x *JobTx) Resync(ctx context.Context, p RecoveryParams, at RecoveryPlace, 
 	if err != nil {
 		return at, 0, err
 	}
-	type row struct{ citizen, version, major, minor int64 }
-	query := `SELECT c.id, s.version, c.id, CAST(0 AS BIGINT) FROM citizen c JOIN citizen_state s ON s.citizen = c.id
-		WHERE c.application = $1 AND c.id > $2 AND c.deleted_at IS NULL AND s.version > 0 ORDER BY c.id LIMIT $3`
-	args := []any{sub.Application, at.Major, most}
-	if p.Since != 0 { // each citizen at the first change since
-		query = `SELECT c.id, s.version, h.changed_at, h.id FROM change h JOIN citizen c ON c.id = h.citizen JOIN citizen_state s ON s.citizen = c.id
-			WHERE h.application = $1 AND h.changed_at >= $2 AND h.previous < $2 AND (h.changed_at, h.id) > ($3, $4) AND c.deleted_at IS NULL ORDER BY h.changed_at, h.id LIMIT $5`
-		args = []any{sub.Application, p.Since, at.Major, at.Minor, most}
+	query, args := everyResync, []any{sub.Application, at.Major, most}
+	if p.Since != 0 {
+		query, args = changedResync, []any{sub.Application, p.Since, at.Major, at.Minor, most}
 	}
-	list, err := collect(ctx, x.t, func(r *sql.Rows) (v row, err error) { return v, r.Scan(&v.citizen, &v.version, &v.major, &v.minor) }, query, args...)
-	if err != nil {
+	list, err := collect(ctx, x.t, func(r *sql.Rows) (citizen int64, err error) { return citizen, r.Scan(&citizen, &at.Major, &at.Minor) }, query, args...)
+	if err != nil || len(list) == 0 {
 		return at, 0, err
 	}
-	for _, v := range list {
-		at.Major, at.Minor = v.major, v.minor
-		r, err := x.t.exec(ctx, `UPDATE delivery_failure SET due_at = $3 WHERE citizen = $1 AND subscription = $2`, v.citizen, sub.Number, x.t.now)
-		if err != nil {
-			return at, 0, err
-		}
-		if stored, err := r.RowsAffected(); err != nil || stored > 0 {
-			if err != nil {
-				return at, 0, err
-			}
-			continue
-		}
-		// One who waits already gets the present state anyway.
-		if _, err := x.t.exec(ctx, `INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, bulk, resync)
-			VALUES ($1, $2, $3, $4, 0, $5, 0, $5, 1, 1) ON CONFLICT (citizen, subscription) DO NOTHING`, sub.Number, v.citizen, v.citizen%shards, v.version, x.t.now); err != nil {
-			return at, 0, err
-		}
+	citizens, args := make([]string, most), []any{sub.Number, x.t.now}
+	for i := range citizens {
+		args = append(args, list[min(i, len(list)-1)]) // so that there is one statement
+		citizens[i] = fmt.Sprintf("$%d", len(args))
+	}
+	of := ` IN (` + strings.Join(citizens, ", ") + `)`
+	if _, err := x.t.exec(ctx, `UPDATE delivery_failure SET due_at = $2 WHERE subscription = $1 AND citizen`+of, args...); err != nil {
+		return at, 0, err
+	}
+	// One who waits already gets the present state anyway.
+	if _, err := x.t.exec(ctx, fmt.Sprintf(`INSERT INTO lane (subscription, citizen, shard, version, changes, changed_at, attempts, due_at, bulk, resync)
+		SELECT CAST($1 AS BIGINT), s.citizen, s.citizen %% %d, s.version, 0, CAST($2 AS BIGINT), 0, CAST($2 AS BIGINT), 1, 1 FROM citizen_state s
+		WHERE s.citizen`, shards)+of+` AND NOT EXISTS (SELECT 1 FROM delivery_failure f WHERE f.citizen = s.citizen AND f.subscription = $1)
+		ORDER BY s.citizen ON CONFLICT (citizen, subscription) DO NOTHING`, args...); err != nil {
+		return at, 0, err
 	}
 	x.t.rings |= bellBulk | bellStored
 	return at, len(list), nil
