@@ -82,6 +82,21 @@ func withCore(ctx context.Context, c config.Store, do func(*core.Service, *ident
 	return errors.Join(do(service, identity.New(st, service, 0)), st.Close())
 }
 
+// withData is withCore for what would mean nothing on data that it has just made.
+func withData(ctx context.Context, c config.Store, do func(*core.Service) error) error {
+	if err := hasData(c); err != nil {
+		return err
+	}
+	return withCore(ctx, c, func(s *core.Service, _ *identity.Service) error { return do(s) })
+}
+
+func hasData(c config.Store) error {
+	if _, err := os.Stat(filepath.Join(c.Data, store.SQLiteFile)); c.Data != "" && err != nil {
+		return fmt.Errorf("there is no data in %s", c.Data)
+	}
+	return nil
+}
+
 // answer prints what a command made: as one JSON object, or as a line for people.
 func answer(w io.Writer, asJSON bool, object map[string]string, line string) error {
 	if asJSON {
@@ -277,10 +292,7 @@ type checkCommand struct {
 
 // Run checks the data; what is wrong makes the command fail.
 func (c *checkCommand) Run(ctx context.Context, io streams) error {
-	if _, err := os.Stat(filepath.Join(c.Data, store.SQLiteFile)); c.Data != "" && err != nil {
-		return fmt.Errorf("there is no data in %s", c.Data) // which is no proof that it holds
-	}
-	return withCore(ctx, c.Store, func(s *core.Service, _ *identity.Service) error {
+	return withData(ctx, c.Store, func(s *core.Service) error {
 		wrong := 0
 		citizens, records, err := s.Check(ctx, func(f store.Finding) {
 			wrong++

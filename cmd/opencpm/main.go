@@ -34,6 +34,7 @@ type cli struct {
 	Catalog     catalogCommand     `cmd:"" help:"Move the catalogue of an application in and out."`
 	Webhook     webhookCommand     `cmd:"" help:"Help for people who build a receiver."`
 	Secrets     secretsCommand     `cmd:"" help:"Change the keys that seal secrets and personal fields."`
+	Tokens      tokensCommand      `cmd:"" help:"Change the keys that sign citizen tokens."`
 	Check       checkCommand       `cmd:"" help:"Rebuild every effective state from the ledger and compare; walk every chain of hashes."`
 	Config      configCommand      `cmd:"" help:"Show the effective configuration and where each setting comes from."`
 	Version     versionCommand     `cmd:"" help:"Show the version."`

@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +23,9 @@ type secretsCommand struct {
 	AddKey secretsAddKeyCommand `cmd:"" help:"Put a new key at the end of the key file, where it only opens, to be handed to all servers before it seals."`
 	Status secretsStatusCommand `cmd:"" help:"Count what is sealed under which key; change nothing."`
 }
+
+// operator is who the audit says has done it.
+const operator = "operator"
 
 // newKeyID makes the id of a key: the day, and something that makes it different from
 // every other one, also from one that was taken out of the file.
@@ -63,8 +64,8 @@ func (c *secretsAddKeyCommand) Run(io streams) error {
 
 // withSeals runs a command on the store and its keys; it works beside a server.
 func withSeals(ctx context.Context, c config.Store, do func(*store.Store, *seal.Keyring) error) error {
-	if _, err := os.Stat(filepath.Join(c.Data, store.SQLiteFile)); c.Data != "" && err != nil {
-		return fmt.Errorf("there is no data in %s", c.Data)
+	if err := hasData(c); err != nil {
+		return err
 	}
 	if err := c.Check(); err != nil {
 		return err
@@ -228,8 +229,10 @@ func newSealingKey(ctx context.Context, st *store.Store, keys *seal.Keyring, pat
 	if err := keys.Reread(); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(io.err, "Put the new key %s in front of %s. Keep a copy of the file apart from the backups.\n", id, path)
-	return err
+	if _, err = fmt.Fprintf(io.err, "Put the new key %s in front of %s. Keep a copy of the file apart from the backups.\n", id, path); err != nil {
+		return err
+	}
+	return st.NoteAct(ctx, operator, "sealing-key.create", id)
 }
 
 // maxPasses is how often a rotation looks for what servers have sealed under another key
@@ -240,12 +243,14 @@ const maxPasses = 5
 // server has noticed the file finds nothing.
 func reseal(ctx context.Context, st *store.Store, keys *seal.Keyring, io streams) error {
 	noticed := time.After(2 * seal.Notice)
+	var sealed int64
 	for pass := range maxPasses {
 		list, err := keyUses(ctx, st, keys)
 		if err != nil {
 			return err
 		}
 		done, err := st.Reseal(ctx, progressTo(io.err, left(list)))
+		sealed += done.Done
 		if err != nil {
 			return fmt.Errorf("the rotation is not finished; run opencpm secrets rotate again to go on with it: %w", err)
 		}
@@ -258,6 +263,9 @@ func reseal(ctx context.Context, st *store.Store, keys *seal.Keyring, io streams
 			case <-ctx.Done():
 			}
 		}
+	}
+	if err := st.NoteAct(ctx, operator, "sealing-key.reseal", fmt.Sprintf("%s: %d values", keys.Sealing(), sealed)); err != nil {
+		return err
 	}
 	list, err := keyUses(ctx, st, keys)
 	if err != nil {

@@ -45,6 +45,10 @@ func (r TokenRegeneration) Expiry(at Instant) Instant {
 	return min(after(at, period), most) / tokenExpiryUnit * tokenExpiryUnit
 }
 
+// TokensSpent gives an instant at which every token has expired that was made until another
+// one.
+func TokensSpent(until Instant) Instant { return until + mostTokenLife }
+
 // DueBefore gives the instant before which tokens were last made where new ones are due
 // at another.
 func (r TokenRegeneration) DueBefore(at Instant) Instant {

@@ -42,7 +42,7 @@ func TestVisits(t *testing.T) {
 		if err != nil || a.Citizen != c.ID {
 			t.Fatalf("%+v, %v", a, err)
 		}
-		if !v.svc.WasShown(mark, "visit "+visit) || v.svc.WasShown(mark, "visit") || v.svc.WasShown(mark+"A", "visit "+visit) || v.svc.WasShown("", "visit "+visit) {
+		if !v.svc.WasShown(t.Context(), mark, "visit "+visit) || v.svc.WasShown(t.Context(), mark, "visit") || v.svc.WasShown(t.Context(), mark+"A", "visit "+visit) || v.svc.WasShown(t.Context(), "", "visit "+visit) {
 			t.Error("the mark of a page is not told from another")
 		}
 
@@ -80,7 +80,7 @@ func TestVisits(t *testing.T) {
 			t.Errorf("a visit after its hour: %v", err)
 		}
 		time.Sleep(24 * time.Hour)
-		if v.svc.WasShown(mark, "visit "+visit) {
+		if v.svc.WasShown(t.Context(), mark, "visit "+visit) {
 			t.Error("a page of yesterday can be sent")
 		}
 	})

@@ -105,7 +105,7 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 // Confirm records what a link asks to confirm, by who pressed the button of its page.
 // Whatever it was already it stays: a second time changes nothing.
 func (s *Service) Confirm(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	opened, good := s.proven(link, proof)
+	opened, good := s.proven(ctx, link, proof)
 	if !good {
 		return Confirmation{}, ErrNoProof
 	}
@@ -167,7 +167,7 @@ func inPerson(v Visitor) consent.Evidence {
 // UndoConfirmation is for whoever got a mail and had not signed up: what was asked to
 // confirm ends, and what was confirmed is undone, so that what stood before applies again.
 func (s *Service) UndoConfirmation(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	if _, good := s.proven(link, proof); !good {
+	if _, good := s.proven(ctx, link, proof); !good {
 		return Confirmation{}, ErrNoProof
 	}
 	now, err := s.store.Withdraw(ctx, link, inPerson(v))
@@ -238,14 +238,14 @@ const proofPurpose = "page of a double opt-in"
 // proof signs that the page of a link was rendered at an instant.
 func (s *Service) proof(link string, at consent.Instant) string {
 	of := sha256.Sum256([]byte(link))
-	return s.tokens.Sign(proofPurpose, append(binary.BigEndian.AppendUint64(nil, uint64(at)), of[:]...))
+	return s.tokens.Load().Sign(proofPurpose, append(binary.BigEndian.AppendUint64(nil, uint64(at)), of[:]...))
 }
 
 // proven gives when the page of a link was rendered whose form has the proof, and false
 // where it was not, or too long ago.
-func (s *Service) proven(link, proof string) (rendered consent.Instant, good bool) {
+func (s *Service) proven(ctx context.Context, link, proof string) (rendered consent.Instant, good bool) {
 	of := sha256.Sum256([]byte(link))
-	payload, good := s.tokens.Signed(proofPurpose, proof)
+	payload, good := s.signed(ctx, proofPurpose, proof)
 	if !good || len(payload) != 8+len(of) || !bytes.Equal(payload[8:], of[:]) {
 		return 0, false
 	}

@@ -17,7 +17,6 @@ import (
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/safehttp"
 	"github.com/opencpm/opencpm/internal/store"
-	"github.com/opencpm/opencpm/internal/token"
 )
 
 // Actor is who asks: a credential with what it may do, or a citizen.
@@ -90,12 +89,15 @@ type Service struct {
 	submitted func(store.Submitted)
 	counted   func(int)
 	cancelled func(consent.JobKind)
-	tokens    *token.Keys
 	baseURL   string // without a slash at its end
 	try       func(context.Context, store.Registered) store.Trial
 
 	mailServer bool
 	visitors   *throttle
+
+	tokens  atomic.Pointer[tokenKeys] // that are known here
+	looking sync.Mutex                // for keys that are not
+	looked  time.Time
 
 	stopping   chan struct{} // closed when Run ends: nobody waits any longer
 	editing    sync.Mutex    // of catalogues, one at a time
@@ -104,11 +106,11 @@ type Service struct {
 	centres    atomic.Pointer[centres]                      // that are in them
 }
 
-// New makes the use cases; Run keeps their view of the catalogue fresh.
+// New makes the use cases; Run keeps their view of catalogues and keys fresh.
 func New(st *store.Store, o Options) *Service {
 	s := &Service{
 		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
-		tokens: token.NewKeys(st.TokenKeys()), baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
+		baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
 		mailServer: o.MailServer, visitors: newThrottle(),
 	}
 	if s.log == nil {
@@ -132,11 +134,12 @@ func New(st *store.Store, o Options) *Service {
 		s.cancelled = func(consent.JobKind) {}
 	}
 	s.snapshots.Store(&map[string]*consent.Snapshot{})
+	s.useKeys(st.OpenedTokenKeys())
 	st.OnCreate(s.defaults)
 	return s
 }
 
-// Run takes up catalogue changes that other processes make, until ctx ends; then
+// Run takes up changes of catalogues and keys that other processes make, until ctx ends; then
 // nobody is kept waiting for news any more. It runs once.
 func (s *Service) Run(ctx context.Context) {
 	defer close(s.stopping)
@@ -153,6 +156,9 @@ func (s *Service) Run(ctx context.Context) {
 		}
 		if err := s.refresh(ctx); err != nil && ctx.Err() == nil {
 			s.log.Warn("the catalogue cannot be read; the last one known is used", "error", err)
+		}
+		if err := s.learnKeys(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("the keys of citizen tokens cannot be read; the last ones known are used", "error", err)
 		}
 	}
 }

@@ -215,14 +215,14 @@ func (s *Service) sign(snap *consent.Snapshot, shown consent.Shown, citizen cons
 		f.Reference = f.hash(ref)
 	}
 	payload, err := json.Marshal(f)
-	return s.tokens.Sign(snapshotPurpose, payload), err
+	return s.tokens.Load().Sign(snapshotPurpose, payload), err
 }
 
 // prove gives what the snapshot of a form proves that a citizen answers; nobody's form
 // proves nothing about a citizen but for what was shown. Anything wrong with it is a fault.
 func (s *Service) prove(ctx context.Context, snap *consent.Snapshot, snapshot string, citizen consent.CitizenKey, faults *consent.Faults) (*consent.FormProof, error) {
 	var f signedForm
-	payload, ok := s.tokens.Signed(snapshotPurpose, snapshot)
+	payload, ok := s.signed(ctx, snapshotPurpose, snapshot)
 	if ok {
 		ok = json.Unmarshal(payload, &f) == nil && f.Application == snap.Application && f.Expires > consent.At(time.Now())
 	}

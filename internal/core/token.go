@@ -75,7 +75,7 @@ func (s *Service) MintToken(ctx context.Context, a Actor, r Request, q TokenRequ
 // WriteToken writes a token with which a citizen can see and change their own data, on
 // grounds that the store gave.
 func (s *Service) WriteToken(g store.TokenGrounds, expires consent.Instant) string {
-	return s.tokens.Mint(token.Claims{
+	return s.tokens.Load().Mint(token.Claims{
 		Scope: token.Manage, Application: g.Application, Citizen: g.Citizen, Issue: g.Issue, Generation: g.Generation, Expires: expires,
 	})
 }

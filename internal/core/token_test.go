@@ -38,7 +38,7 @@ func TestCitizenTokensThatAreNotGood(t *testing.T) {
 		ada, bob, carol, dora := create(app, "ada"), create(app, "bob"), create(other, "ada"), create(app, "dora")
 		good, revoked, single, theirs, erased := issue(app, ada), issue(app, bob), issue(app, ada), issue(other, carol), issue(app, dora)
 		later := consent.At(time.Now().Add(time.Hour))
-		keys := token.NewKeys(st.TokenKeys())
+		keys := token.NewKeys(st.OpenedTokenKeys().Secrets())
 		mint := func(g store.TokenGrounds, edit func(*token.Claims)) string {
 			c := token.Claims{Scope: token.Manage, Application: g.Application, Citizen: g.Citizen, Issue: g.Issue, Generation: g.Generation, Expires: later}
 			if edit != nil {

@@ -22,7 +22,7 @@ type UnsubscribeRequest struct {
 type UnsubscribeLink struct{ Token, URL string }
 
 // MintUnsubscribe makes the link with which a citizen leaves an option or a group. It is
-// the same each time.
+// the same each time, as long as the same key signs.
 func (s *Service) MintUnsubscribe(ctx context.Context, a Actor, r Request, q UnsubscribeRequest) (UnsubscribeLink, error) {
 	snap, err := s.authoriseFor(ctx, a, consent.TokensCreate, q.ApplicationID, r.Found)
 	if err != nil {
@@ -54,7 +54,7 @@ func (s *Service) MintUnsubscribe(ctx context.Context, a Actor, r Request, q Uns
 // WriteUnsubscribe writes a token with which a citizen leaves what its Issue is the number
 // of, on grounds that the store gave.
 func (s *Service) WriteUnsubscribe(g store.TokenGrounds) string {
-	return s.tokens.Mint(token.Claims{Scope: token.Unsubscribe, Application: g.Application, Citizen: g.Citizen, Issue: g.Issue})
+	return s.tokens.Load().Mint(token.Claims{Scope: token.Unsubscribe, Application: g.Application, Citizen: g.Citizen, Issue: g.Issue})
 }
 
 // Leaving is what a link to unsubscribe is about, and whether that is done.
@@ -135,8 +135,11 @@ func (s *Service) Leave(ctx context.Context, text string, v Visitor, oneClick bo
 // understood. Whatever is wrong with one it takes one signature and one look at the store
 // to find nobody.
 func (s *Service) leaver(ctx context.Context, text string) (store.Leaver, *consent.Snapshot, error) {
-	claims, good := s.tokens.Verify(text, consent.At(time.Now()))
-	who, err := s.store.Leaver(ctx, claims.Citizen, claims.Issue)
+	var who store.Leaver
+	claims, good, err := s.verified(ctx, text, func(c token.Claims) (keys int64, err error) {
+		who, keys, err = s.store.Leaver(ctx, c.Citizen, c.Issue)
+		return keys, err
+	})
 	if err != nil || !good || claims.Scope != token.Unsubscribe || who.Application != claims.Application || who.CitizenID.IsZero() {
 		return store.Leaver{}, nil, err
 	}

@@ -56,7 +56,7 @@ func TestEveryWrongTokenIsRefusedAlike(t *testing.T) {
 		ada, bob, theirs := citizen(0, "ada"), citizen(0, "bob"), citizen(1, "ada")
 		good, single, revoked, other := manage(0, ada), manage(0, ada), manage(0, bob), manage(1, theirs)
 		leaves, leavesOther := leave(0, ada), leave(1, theirs)
-		keys := token.NewKeys(st.TokenKeys())
+		keys := token.NewKeys(st.OpenedTokenKeys().Secrets())
 		remint := func(text string, edit func(*token.Claims)) string {
 			c, ok := keys.Verify(text, consent.At(time.Now()))
 			if !ok {

@@ -27,7 +27,7 @@ func (s *Service) BeginVisit(ctx context.Context, applicationID, text string) (s
 		return "", ErrUnauthenticated
 	}
 	claims.Scope, claims.Expires = token.Visit, consent.At(time.Now().Add(VisitTime))
-	return s.tokens.Mint(claims), nil
+	return s.tokens.Load().Mint(claims), nil
 }
 
 // ByVisit says whose visit it is.
@@ -46,8 +46,11 @@ func (s *Service) ByVisit(ctx context.Context, applicationID, text string) (Acto
 
 // byToken says who presents a token of a scope, and what it says.
 func (s *Service) byToken(ctx context.Context, text string, scope token.Scope) (token.Claims, Actor, error) {
-	claims, good := s.tokens.Verify(text, consent.At(time.Now()))
-	h, err := s.store.TokenHolder(ctx, claims.Citizen, claims.Issue)
+	var h store.TokenHolder
+	claims, good, err := s.verified(ctx, text, func(c token.Claims) (keys int64, err error) {
+		h, keys, err = s.store.TokenHolder(ctx, c.Citizen, c.Issue)
+		return keys, err
+	})
 	switch {
 	case err != nil:
 		return claims, Actor{}, err
@@ -65,13 +68,13 @@ const markPurpose = "page shown: "
 // MarkPage makes the proof that a form was shown, bound to what it was made for.
 func (s *Service) MarkPage(of string) string {
 	now := binary.BigEndian.AppendUint64(nil, uint64(consent.At(time.Now())))
-	return s.tokens.Sign(markPurpose+of, now)
+	return s.tokens.Load().Sign(markPurpose+of, now)
 }
 
 // WasShown reports whether a form that is sent was shown, for the same purpose, and not
 // too long ago.
-func (s *Service) WasShown(mark, of string) bool {
-	payload, good := s.tokens.Signed(markPurpose+of, mark)
+func (s *Service) WasShown(ctx context.Context, mark, of string) bool {
+	payload, good := s.signed(ctx, markPurpose+of, mark)
 	if !good || len(payload) != 8 {
 		return false
 	}

@@ -60,7 +60,7 @@ func (p *Portal) resendConfirmation(w http.ResponseWriter, r *http.Request) {
 	}
 	link := r.PathValue("link")
 	c, err := p.Core.Confirmation(r.Context(), link)
-	if err == nil && p.Core.WasShown(r.PostFormValue("proof"), "resend "+link) {
+	if err == nil && p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "resend "+link) {
 		err = p.Core.ResendConfirmation(r.Context(), link, visitor(r))
 	}
 	f := p.ofApplication(r, c.ApplicationID, c.Locale)

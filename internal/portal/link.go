@@ -69,7 +69,7 @@ func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreV
 // requestLink has a link, or a code, sent.
 func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 	email := r.PostFormValue("email")
-	if !p.Core.WasShown(r.PostFormValue("mark"), "ask "+v.Slug) {
+	if !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "ask "+v.Slug) {
 		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
 		return
 	}
@@ -107,7 +107,7 @@ func senderOf(v core.CentreView) string {
 // redeemCode begins a visit for a code that was sent.
 func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 	email := r.PostFormValue("email")
-	if !p.Core.WasShown(r.PostFormValue("mark"), "code "+v.Slug) {
+	if !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "code "+v.Slug) {
 		p.linkPage(w, r, v, f, email, nil)
 		return
 	}

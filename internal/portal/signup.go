@@ -83,7 +83,7 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 	}
 	f.adopt(form)
 	typed := signUpEntry{email: r.PostFormValue("email"), sent: r.PostForm}
-	fresh := p.Core.WasShown(r.PostFormValue("mark"), "sign-up "+v.Slug)
+	fresh := p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "sign-up "+v.Slug)
 	fill(&form, r.PostForm)
 	form.Snapshot = cmp.Or(r.PostForm.Get("snapshot"), form.Snapshot)
 	email, err := consent.ParseEmail(typed.email)

@@ -34,7 +34,7 @@ func (p *Portal) unsubscribe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := r.PathValue("token")
-	if !p.Core.WasShown(r.PostFormValue("proof"), "unsubscribe "+text) {
+	if !p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "unsubscribe "+text) {
 		p.redirect(w, r, "/u/"+text, nil)
 		return
 	}
@@ -49,7 +49,7 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 	}
 	text := r.PathValue("token")
 	id, err := consent.ParseID(r.PostFormValue("transaction"))
-	if err != nil || !p.Core.WasShown(r.PostFormValue("proof"), "undo "+text+id.String()) {
+	if err != nil || !p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "undo "+text+id.String()) {
 		p.redirect(w, r, "/u/"+text, nil)
 		return
 	}

@@ -75,7 +75,7 @@ func (p *Portal) own(h func(http.ResponseWriter, *http.Request, core.CentreView,
 			return
 		}
 		f.Mark = p.Core.MarkPage("visit " + c.visit)
-		if r.Method == http.MethodPost && !p.Core.WasShown(r.PostFormValue("mark"), "visit "+c.visit) {
+		if r.Method == http.MethodPost && !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "visit "+c.visit) {
 			p.manage(w, r, v, f, c, refusal{problem{"", f.Say("page.staleError")}})
 			return
 		}

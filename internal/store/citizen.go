@@ -661,3 +661,15 @@ func (t *tx) audit(ctx context.Context, application int64, actor, action, object
 		application, t.now, actor, action, object)
 	return err
 }
+
+// auditOfAll notes an act that concerns every application.
+func (t *tx) auditOfAll(ctx context.Context, actor, action, object string) error {
+	_, err := t.exec(ctx, `INSERT INTO audit (recorded_at, actor, action, object) VALUES ($1, $2, $3, $4)`, t.now, actor, action, object)
+	return err
+}
+
+// NoteAct records in the audit what was done to the data as a whole by other means than
+// the store's.
+func (s *Store) NoteAct(ctx context.Context, actor, action, object string) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error { return t.auditOfAll(ctx, actor, action, object) })
+}

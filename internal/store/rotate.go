@@ -30,6 +30,7 @@ type keyColumn struct{ name, kind string }
 // A test holds every column of bytes to be here or known not to belong here.
 var sealedColumns = []sealedColumn{
 	{"setting", "value", []keyColumn{{"name", "text"}}, `NULL`, func(_ consent.ID, key []any) string { return key[0].(string) }},
+	{"token_key", "sealed", []keyColumn{{"id", "bigint"}}, `NULL`, func(_ consent.ID, key []any) string { return tokenKeyContext(key[0].(int64)) }},
 	{"subscription", "secrets", []keyColumn{{"id", "bigint"}}, `x.public_id`, ownedBy("subscription")},
 	{"citizen", "farewell", []keyColumn{{"id", "bigint"}}, `x.public_id`, ownedBy("farewell")},
 	{"citizen_key", "wrapped", []keyColumn{{"citizen", "bigint"}}, `(SELECT c.public_id FROM citizen c WHERE c.id = x.citizen)`, ownedBy("citizen key")},

@@ -60,9 +60,9 @@ type Store struct {
 	fixed     reader  // the same, for queries whose texts are few
 	write     *sql.DB // the writers' connections
 	keys      *seal.Keyring
-	index     *seal.Key       // blind indexes
-	listed    *seal.Key       // the do-not-contact list
-	tokenKeys map[byte][]byte // by id; they sign citizen tokens
+	index     *seal.Key // blind indexes
+	listed    *seal.Key // the do-not-contact list
+	tokenKeys TokenKeys // as they were at first
 	log       *slog.Logger
 	committed func(int, time.Duration)
 	retention LogRetention

@@ -2,45 +2,14 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	"github.com/go-json-experiment/json"
-
 	"github.com/opencpm/opencpm/internal/consent"
 )
-
-// openTokenKeys opens the keys that sign citizen tokens, which all nodes share. The first
-// start makes one.
-func (s *Store) openTokenKeys(ctx context.Context) error {
-	const name = "citizen token keys"
-	secret := make([]byte, 32)
-	rand.Read(secret) // never fails; see its documentation
-	fresh, err := json.Marshal(map[byte][]byte{1: secret})
-	if err != nil {
-		return err
-	}
-	if _, err := s.write.ExecContext(ctx, `INSERT INTO setting (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING`, name, s.keys.Seal(name, fresh)); err != nil {
-		return s.classify(err)
-	}
-	var sealed []byte
-	if err := s.write.QueryRowContext(ctx, `SELECT value FROM setting WHERE name = $1`, name).Scan(&sealed); err != nil {
-		return s.classify(err)
-	}
-	plain, err := s.keys.Open(name, sealed)
-	if err != nil {
-		return fmt.Errorf("the keys of citizen tokens: %w", err)
-	}
-	return json.Unmarshal(plain, &s.tokenKeys)
-}
-
-// TokenKeys gives the secrets that sign citizen tokens by id, of which the highest is in
-// use and the others are retired.
-func (s *Store) TokenKeys() map[byte][]byte { return s.tokenKeys }
 
 // TokenIssueKind says for what citizen tokens were made.
 type TokenIssueKind string
@@ -140,17 +109,20 @@ type TokenHolder struct {
 }
 
 // TokenHolder finds the citizen for a token of an issue, and who that is by its number. It
-// gives nobody where there is no such citizen or issue, or it is revoked.
-func (s *Store) TokenHolder(ctx context.Context, citizen, issue int64) (TokenHolder, error) {
-	var h TokenHolder
+// gives nobody where there is no such citizen or issue, or it is revoked, after the same
+// look. keys is the revision of the [TokenKeys] then.
+func (s *Store) TokenHolder(ctx context.Context, citizen, issue int64) (h TokenHolder, keys int64, err error) {
 	var id []byte
-	err := s.fixed.QueryRowContext(ctx, `SELECT c.public_id, c.application, c.token_generation FROM citizen c JOIN token_issue i ON i.application = c.application
-		WHERE c.id = $1 AND c.deleted_at IS NULL AND i.number = $2 AND i.revoked_at IS NULL`, citizen, issue).Scan(&id, &h.Application, &h.Generation)
-	if errors.Is(err, sql.ErrNoRows) {
-		return TokenHolder{}, nil
+	var application, generation, number sql.NullInt64
+	err = s.fixed.QueryRowContext(ctx, `SELECT k.revision, c.public_id, c.application, c.token_generation, i.number FROM (SELECT `+keyRevision+` AS revision) k
+		LEFT JOIN citizen c ON c.id = $1 AND c.deleted_at IS NULL LEFT JOIN token_issue i ON i.number = $2 AND i.application = c.application AND i.revoked_at IS NULL`,
+		citizen, issue).Scan(&keys, &id, &application, &generation, &number)
+	if err != nil || !number.Valid {
+		return TokenHolder{}, keys, s.classify(err)
 	}
+	h = TokenHolder{Application: application.Int64, Generation: generation.Int64}
 	copy(h.CitizenID[:], id)
-	return h, s.classify(err)
+	return h, keys, nil
 }
 
 // RevokeTokens revokes every token that a citizen has, however it was made.

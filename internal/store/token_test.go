@@ -14,7 +14,7 @@ import (
 
 func holder(t *testing.T, st *store.Store, g store.TokenGrounds) store.TokenHolder {
 	t.Helper()
-	h, err := st.TokenHolder(ctx, g.Citizen, g.Issue)
+	h, _, err := st.TokenHolder(ctx, g.Citizen, g.Issue)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,15 +188,4 @@ func TestSubscriptionsHaveOneTokenIssue(t *testing.T) {
 			t.Errorf("grounds of a deleted subscription: %v", err)
 		}
 	})
-}
-
-func TestTokenKeysAreShared(t *testing.T) {
-	dir, keys := t.TempDir(), storetest.Keys(t)
-	one, another := storetest.Open(t, store.Options{Dir: dir, Keys: keys}), storetest.Open(t, store.Options{Dir: dir, Keys: keys})
-	if len(one.TokenKeys()) != 1 || len(one.TokenKeys()[1]) != 32 || !cmp.Equal(one.TokenKeys(), another.TokenKeys()) {
-		t.Error("two processes sign by different keys")
-	}
-	if cmp.Equal(one.TokenKeys(), storetest.SQLite(t).TokenKeys()) {
-		t.Error("two stores sign by the same keys")
-	}
 }

@@ -48,20 +48,24 @@ type Leaver struct {
 }
 
 // Leaver finds the citizen of a link to unsubscribe, and what it leaves, by their numbers.
-// It is found whatever was revoked or erased since.
-func (s *Store) Leaver(ctx context.Context, citizen, link int64) (Leaver, error) {
-	var v Leaver
+// It is found whatever was revoked or erased since. keys is the revision of the [TokenKeys]
+// then.
+func (s *Store) Leaver(ctx context.Context, citizen, link int64) (v Leaver, keys int64, err error) {
 	var id []byte
-	var deleted sql.NullInt64
-	err := s.fixed.QueryRowContext(ctx, `SELECT c.public_id, c.deleted_at, c.application, a.public_id, u.option_type, u.option_id FROM citizen c
-		JOIN application a ON a.id = c.application JOIN unsubscribe_link u ON u.application = c.application WHERE c.id = $1 AND u.number = $2`, citizen, link).
-		Scan(&id, &deleted, &v.Application, &v.ApplicationID, &v.Leaves.Type, &v.Leaves.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return Leaver{}, nil
+	var deleted, application sql.NullInt64
+	var applicationID, optionType, optionID sql.NullString
+	err = s.fixed.QueryRowContext(ctx, `SELECT k.revision, c.public_id, c.deleted_at, c.application, a.public_id, u.option_type, u.option_id FROM (SELECT `+keyRevision+` AS revision) k
+		LEFT JOIN citizen c ON c.id = $1 LEFT JOIN application a ON a.id = c.application LEFT JOIN unsubscribe_link u ON u.number = $2 AND u.application = c.application`,
+		citizen, link).Scan(&keys, &id, &deleted, &application, &applicationID, &optionType, &optionID)
+	if err != nil || !optionID.Valid {
+		return Leaver{}, keys, s.classify(err)
+	}
+	v = Leaver{
+		Application: application.Int64, ApplicationID: applicationID.String, Erased: deleted.Valid,
+		Leaves: consent.Key{Type: consent.OptionType(optionType.String), ID: optionID.String},
 	}
 	copy(v.CitizenID[:], id)
-	v.Erased = deleted.Valid
-	return v, s.classify(err)
+	return v, keys, nil
 }
 
 // RecordLeaving records the changes that decide finds in what is known of a citizen, as one

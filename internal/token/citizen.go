@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash"
+	"slices"
 	"strings"
 	"sync"
 
@@ -51,6 +52,7 @@ const (
 type Keys struct {
 	newest  byte
 	secrets map[byte][]byte
+	retired []byte
 	pools   map[byte]*sync.Pool
 }
 
@@ -62,9 +64,9 @@ type signer struct {
 }
 
 // NewKeys takes at least one secret. The one with the highest id signs; all of them
-// verify.
-func NewKeys(secrets map[byte][]byte) *Keys {
-	k := &Keys{secrets: secrets, pools: map[byte]*sync.Pool{}}
+// verify, but those that are retired only links to unsubscribe.
+func NewKeys(secrets map[byte][]byte, retired ...byte) *Keys {
+	k := &Keys{secrets: secrets, retired: retired, pools: map[byte]*sync.Pool{}}
 	for id, secret := range secrets {
 		k.newest = max(k.newest, id)
 		k.pools[id] = &sync.Pool{New: func() any { return &signer{mac: hmac.New(sha256.New, secret)} }}
@@ -135,7 +137,8 @@ func (k *Keys) Verify(text string, now consent.Instant) (Claims, bool) {
 		Expires:     consent.Instant(binary.BigEndian.Uint64(b[27:])),
 	}
 	ended := c.Expires <= now && (c.Expires != 0 || c.Scope != Unsubscribe)
-	if !good || !known || !signed || b[0] != version || ended {
+	retired := c.Scope != Unsubscribe && slices.Contains(k.retired, b[1])
+	if !good || !known || retired || !signed || b[0] != version || ended {
 		return Claims{}, false
 	}
 	return c, true

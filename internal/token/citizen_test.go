@@ -55,6 +55,56 @@ func TestCitizenTokenOfOtherKeys(t *testing.T) {
 	}
 }
 
+// A retired key verifies links to unsubscribe and nothing else.
+func TestCitizenTokenOfARetiredKey(t *testing.T) {
+	secrets := map[byte][]byte{1: secret('a'), 2: secret('b')}
+	rotated, retired := token.NewKeys(secrets), token.NewKeys(secrets, 1)
+	for scope, want := range map[token.Scope]bool{token.Manage: false, token.Visit: false, token.Unsubscribe: true, 0: false, 9: false} {
+		c := claims
+		c.Scope = scope
+		for name, signer := range map[string]*token.Keys{"older": keys, "newest": rotated} {
+			if _, ok := rotated.Verify(signer.Mint(c), now); !ok {
+				t.Errorf("scope %d by the %s key does not verify", scope, name)
+			}
+		}
+		if got, ok := retired.Verify(keys.Mint(c), now); ok != want || !ok && got != (token.Claims{}) {
+			t.Errorf("scope %d by a retired key: %+v, %v", scope, got, ok)
+		}
+		if _, ok := retired.Verify(rotated.Mint(c), now); !ok {
+			t.Errorf("scope %d by the key that signs is refused once another is retired", scope)
+		}
+	}
+}
+
+func TestSignedByEachKey(t *testing.T) {
+	secrets := map[byte][]byte{1: secret('a'), 2: secret('b')}
+	rotated, retired := token.NewKeys(secrets), token.NewKeys(secrets, 1)
+	older, newest := keys.Sign("test", []byte("payload")), rotated.Sign("test", []byte("payload"))
+	for name, c := range map[string]struct {
+		keys      *token.Keys
+		text      string
+		knows, ok bool
+	}{
+		"older":              {rotated, older, true, true},
+		"newest":             {rotated, newest, true, true},
+		"retired":            {retired, older, true, false},
+		"beside a retired":   {retired, newest, true, true},
+		"not yet known":      {keys, newest, false, false},
+		"empty":              {keys, "", false, false},
+		"one character":      {keys, "A", false, false},
+		"not base64":         {keys, "!!", false, false},
+		"the key alone":      {keys, "AQ", true, false},
+		"for something else": {rotated, rotated.Sign("other", []byte("payload")), true, false},
+	} {
+		if payload, ok := c.keys.Signed("test", c.text); ok != c.ok || ok && string(payload) != "payload" {
+			t.Errorf("%s: %q, %v", name, payload, ok)
+		}
+		if got := c.keys.Knows(c.text); got != c.knows {
+			t.Errorf("%s: known: %v", name, got)
+		}
+	}
+}
+
 func TestCitizenTokenThatIsNone(t *testing.T) {
 	text := keys.Mint(claims)
 	encoded := strings.TrimPrefix(text, string(token.Citizen))

@@ -29,7 +29,8 @@ func (c counted) Sum(b []byte) []byte {
 // over as many bytes.
 func TestEveryTokenCostsOneSignature(t *testing.T) {
 	var signed, bytes int
-	keys := NewKeys(map[byte][]byte{1: []byte(strings.Repeat("a", 32)), 2: []byte(strings.Repeat("b", 32))})
+	retired, older := map[byte][]byte{1: []byte(strings.Repeat("a", 32))}, map[byte][]byte{2: []byte(strings.Repeat("b", 32))}
+	keys := NewKeys(map[byte][]byte{1: retired[1], 2: older[2], 3: []byte(strings.Repeat("d", 32))}, 1)
 	for id, pool := range keys.pools {
 		inner := pool.New
 		keys.pools[id] = &sync.Pool{New: func() any {
@@ -55,7 +56,9 @@ func TestEveryTokenCostsOneSignature(t *testing.T) {
 	}{
 		"good":            {text, true},
 		"to unsubscribe":  {keys.Mint(leaving), true},
-		"of a retired":    {NewKeys(map[byte][]byte{1: []byte(strings.Repeat("a", 32))}).Mint(good), true},
+		"of an older key": {NewKeys(older).Mint(good), true},
+		"of a retired":    {NewKeys(retired).Mint(good), false},
+		"to leave by it":  {NewKeys(retired).Mint(leaving), true},
 		"empty":           {"", false},
 		"no token":        {"wrong", false},
 		"very long":       {text + strings.Repeat("A", 10_000), false},
