@@ -96,6 +96,10 @@ func TestTokenKeys(t *testing.T) {
 		if diff := cmp.Diff([]string{"me token-key.create 2", "you token-key.retire 1"}, acts(t, d.sql(t))); diff != "" {
 			t.Errorf("the audit: %s", diff)
 		}
+		var sealed []byte
+		if err := d.sql(t).QueryRowContext(ctx, `SELECT sealed FROM token_key WHERE id = 2`).Scan(&sealed); err != nil || bytes.Contains(sealed, got[1].Secret) || seal.KeyOf(sealed) != "master-1" {
+			t.Errorf("a key is kept as it is, under %q, %v", seal.KeyOf(sealed), err)
+		}
 		if cmp.Equal(got[0].Secret, storetest.SQLite(t).OpenedTokenKeys()[0].Secret) {
 			t.Error("two stores sign by the same keys")
 		}
