@@ -74,7 +74,7 @@ type UnsubscribeLink struct {
 	URL   string `json:"url"`
 }
 
-// CreateUnsubscribeLink makes the link, the same each time.
+// CreateUnsubscribeLink makes the link, the same each time until the server's key is rotated.
 func (c *Client) CreateUnsubscribeLink(ctx context.Context, n NewUnsubscribeLink) (UnsubscribeLink, error) {
 	var out UnsubscribeLink
 	err := c.do(ctx, call{method: http.MethodPost, path: "v1/access-tokens/unsubscribe", in: n, out: &out})

@@ -1,6 +1,7 @@
 package e2e_test
 
 import (
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -108,6 +109,19 @@ func TestRotationBesideARunningServer(t *testing.T) {
 		for _, line := range lines {
 			_, key, _ := strings.Cut(line, ":")
 			absent(t, "what was printed", s.Emitted.String()+out, key, "planted-token-51c2")
+		}
+
+		if s.Dir != "" {
+			db, err := sql.Open("sqlite", "file:"+filepath.Join(s.Dir, "opencpm.db")+"?_pragma=busy_timeout(10000)")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer db.Close()
+			var made, sealed int
+			if err := db.QueryRow(`SELECT count(CASE WHEN action = 'sealing-key.create' AND object = $1 THEN 1 END), count(CASE WHEN action = 'sealing-key.reseal' AND object LIKE $1 || ': % values' THEN 1 END)
+				FROM audit WHERE actor = 'operator' AND application IS NULL`, newID).Scan(&made, &sealed); err != nil || made != 1 || sealed != 1 {
+				t.Errorf("the audit has %d keys made and %d rotations, %v", made, sealed, err)
+			}
 		}
 
 		// The server goes on sealing, under the new key, and delivering.
