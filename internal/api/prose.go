@@ -320,7 +320,7 @@ var operations = withKinds(map[string]prose{
 	"createUnsubscribeLink": {
 		tag: tagCitizenTokens, summary: "Make a link to unsubscribe",
 		description: "With it the citizen leaves one option, or one group, without signing in, and nothing else: for the `List-Unsubscribe` header of mails about that (RFC 8058) and for their footers. It is good for ever, " +
-			"whatever is revoked, and the same each time it is asked for. What stands on consent is denied, what stands on a legitimate interest is objected to; an option on which neither is accepted cannot be left.",
+			"whatever is revoked, and the same each time it is asked for, until another key signs: then it is another one, and both are good. What stands on consent is denied, what stands on a legitimate interest is objected to; an option on which neither is accepted cannot be left.",
 		errors:  []int{http.StatusNotFound},
 		request: `{"applicationId": "northwind", "externalRef": "CUST-1", "optionId": "newsletter-email"}`,
 		answer:  `{"token": "ocpm_citizen_…", "url": "https://consent.example.com/u/ocpm_citizen_…"}`,
