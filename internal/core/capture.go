@@ -225,18 +225,28 @@ func (s *Service) Captures(ctx context.Context, a Actor, applicationID string, a
 	return s.store.ParkedCaptures(ctx, snap.Application, after, limit, offset)
 }
 
-// AcceptCapture records what waits, as it was obtained, by the actor.
+// AcceptCapture records what waits, as it was obtained, by the actor. Who has an address is
+// asked to confirm what of it is PENDING.
 func (s *Service) AcceptCapture(ctx context.Context, a Actor, id consent.ID) error {
 	if err := a.may(consent.ConsentWrite); err != nil {
 		return err
 	}
-	recorded, err := s.store.DecideCapture(ctx, a.Applications, id, a.ID, func(v *store.Captured) {
+	recorded, err := s.store.DecideCapture(ctx, a.Applications, id, a.ID, func(applicationID string, v *store.Captured) (store.Invitation, error) {
+		snap, err := s.snapshot(ctx, applicationID)
+		if err == nil && snap == nil {
+			err = store.ErrNoCapture
+		}
+		if err != nil {
+			return store.Invitation{}, err
+		}
+		var form *consent.ShownForm
 		for i := range v.Transactions {
-			v.Transactions[i].Client = a.recorder()
+			v.Transactions[i].Client, form = a.recorder(), v.Transactions[i].Form
 		}
 		for i := range v.Submissions {
 			v.Submissions[i].Client = a.recorder()
 		}
+		return s.invitation(snap, form), nil
 	})
 	return s.tellAll(recorded, err)
 }

@@ -76,7 +76,9 @@ func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction)
 		out.Recorded, err = s.store.Record(ctx, snap.Application, t.Citizen, record, once)
 		return s.tell(out, err)
 	}
-	list, invited, err := s.store.RecordInviting(ctx, snap.Application, t.Citizen, []consent.Transaction{record}, s.invitation(snap, nil), once)
+	inv := s.invitation(snap, nil)
+	inv.Stays = true
+	list, invited, err := s.store.RecordInviting(ctx, snap.Application, t.Citizen, []consent.Transaction{record}, inv, once)
 	if err != nil {
 		return Recorded{}, err
 	}

@@ -129,34 +129,42 @@ func (s *Store) scanParked(r *sql.Rows) (v ParkedCapture, err error) {
 }
 
 // parked finds a capture that waits among those of some applications.
-func (s *Store) parked(ctx context.Context, q reader, applications []int64, id consent.ID) (v ParkedCapture, application int64, err error) {
-	err = q.QueryRowContext(ctx, `SELECT application FROM parked_capture WHERE public_id = $1`, id[:]).Scan(&application)
+func (s *Store) parked(ctx context.Context, q reader, applications []int64, id consent.ID) (v ParkedCapture, application int64, applicationID string, err error) {
+	err = q.QueryRowContext(ctx, `SELECT p.application, a.public_id FROM parked_capture p JOIN application a ON a.id = p.application WHERE p.public_id = $1`, id[:]).
+		Scan(&application, &applicationID)
 	allowed := false
 	for _, a := range applications {
 		allowed = allowed || a == application
 	}
 	if errors.Is(err, sql.ErrNoRows) || err == nil && !allowed {
-		return v, 0, ErrNoCapture
+		return v, 0, "", ErrNoCapture
 	}
 	if err != nil {
-		return v, 0, err
+		return v, 0, "", err
 	}
 	list, err := collect(ctx, q, s.scanParked, parkedQuery+` WHERE p.public_id = $1`, id[:])
 	if err == nil && len(list) == 0 {
 		err = ErrNoCapture
 	}
 	if err != nil {
-		return v, 0, err
+		return v, 0, "", err
 	}
-	return list[0], application, nil
+	return list[0], application, applicationID, nil
 }
 
 // DecideCapture ends a capture that waits, once. One that is accepted is recorded as what
-// accept makes of it.
-func (s *Store) DecideCapture(ctx context.Context, applications []int64, id consent.ID, actor string, accept func(*Captured)) (recorded []Recorded, err error) {
-	v, application, err := s.parked(ctx, s.read, applications, id)
+// accept makes of it, by the invitation that it gives where something of it is PENDING.
+func (s *Store) DecideCapture(ctx context.Context, applications []int64, id consent.ID, actor string, accept func(applicationID string, v *Captured) (Invitation, error)) (recorded []Recorded, err error) {
+	v, application, applicationID, err := s.parked(ctx, s.read, applications, id)
 	if err != nil {
 		return nil, s.classify(err)
+	}
+	action, inv := "capture.reject", Invitation{}
+	if accept != nil {
+		action = "capture.accept"
+		if inv, err = accept(applicationID, &v.Captured); err != nil {
+			return nil, err
+		}
 	}
 	key := consent.CitizenKey{ID: v.CitizenID}
 	err = s.do(ctx, &write{citizens: []*citizenWrite{{application: application, key: key, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
@@ -167,16 +175,15 @@ func (s *Store) DecideCapture(ctx context.Context, applications []int64, id cons
 			}
 			return err
 		}
-		action := "capture.reject"
 		if accept != nil {
-			action = "capture.accept"
-			accept(&v.Captured)
-			for _, transaction := range v.Transactions {
-				var r Recorded
-				if err := s.recording(application, key, transaction, &r).apply(ctx, t, c, false); err != nil {
+			if err := t.adopt(ctx, c); err != nil {
+				return err
+			}
+			if len(v.Transactions) > 0 {
+				var invited Invited
+				if err := s.inviting(application, key, v.Transactions, inv, &recorded, &invited).apply(ctx, t, c, false); err != nil {
 					return err
 				}
-				recorded = append(recorded, r)
 			}
 			if len(v.Submissions) > 0 {
 				var submitted Submitted

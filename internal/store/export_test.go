@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
@@ -58,3 +59,11 @@ const (
 
 // WriterSettings are those of the connections on which PostgreSQL is written to.
 var WriterSettings = postgres{}.prepareWriter()
+
+// AgeSignUps makes all sign-ups older.
+func (s *Store) AgeSignUps(ctx context.Context, by time.Duration) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `UPDATE sign_up SET created_at = created_at - $1`, by.Microseconds())
+		return err
+	})
+}

@@ -27,6 +27,9 @@ type Invitation struct {
 	Answers []consent.Answer
 	// OnlyWithMail records nothing where no mail can be made.
 	OnlyWithMail bool
+	// Stays lets what is PENDING have no end where nobody is asked to confirm it: the client
+	// that records it may have another way.
+	Stays bool
 }
 
 // Invited says what became of an invitation.
@@ -44,7 +47,7 @@ type invitation struct {
 	way          mailWay // empty where no mail is made
 	subscription int64
 	until        consent.Instant // when what is PENDING ends, zero where it does not
-	created      bool            // nothing but sign-ups has been recorded of the citizen
+	created      bool            // nothing but sign-ups has been recorded of the citizen, who was made by one
 }
 
 // signUpState says what has become of a sign-up.
@@ -72,8 +75,8 @@ type signUpContent struct {
 func (c *citizenRow) signUpContext(id consent.ID) string { return c.context("sign-up " + id.String()) }
 
 // RecordInviting is Record for transactions of which some answers are PENDING, which end
-// with the link by which they can be confirmed. Where no mail can be made they are
-// recorded as they are.
+// with the link by which they can be confirmed. Where no mail is made they end when its
+// link would have, unless the invitation says that they stay.
 func (s *Store) RecordInviting(ctx context.Context, application int64, key consent.CitizenKey, list []consent.Transaction, inv Invitation, once Once) ([]Recorded, Invited, error) {
 	var out struct {
 		Recorded []Recorded
@@ -122,7 +125,8 @@ func (s *Store) invite(ctx context.Context, t *tx, c *citizenRow, created bool, 
 	if err != nil || inv.OnlyWithMail && v.way == "" {
 		return err
 	}
-	if v.created, err = t.onlySignUps(ctx, c, created); err != nil {
+	// A client that creates a citizen knows them.
+	if v.created, err = t.onlySignUps(ctx, c, created && list[0].Client.ID == consent.Platform.ID); err != nil {
 		return err
 	}
 	content := signUpContent{Address: v.address, Locale: inv.Locale, Answers: inv.Answers, Until: map[string]consent.Instant{}}
@@ -150,13 +154,12 @@ func (s *Store) invite(ctx context.Context, t *tx, c *citizenRow, created bool, 
 	if err := record(); err != nil {
 		return err
 	}
-	if v.way == "" {
-		if v.created {
-			err = t.countSignUps(ctx, c)
-		}
-		return err
+	switch {
+	case v.way != "":
+		invited.Mail, err = s.signUp(ctx, t, c, v, content, asked, list[0].Client.ID)
+	case v.created:
+		err = t.keepSignUp(ctx, c, v, NewID(), nil, nil, nil) // which nobody can confirm, and which is to be purged
 	}
-	invited.Mail, err = s.signUp(ctx, t, c, v, content, asked, list[0].Client.ID)
 	return err
 }
 
@@ -169,7 +172,10 @@ func untilKey(c consent.Change) string { return string(c.OptionType) + " " + c.O
 
 // prepareInvitation finds the address and the way of the mail, and when its link ends.
 func (s *Store) prepareInvitation(ctx context.Context, t *tx, c *citizenRow, inv *Invitation, invited *Invited) (v invitation, err error) {
-	v.Invitation = inv
+	v.Invitation, v.index = inv, []byte{}
+	if !inv.Stays {
+		v.until = inv.LinkEnd(t.now)
+	}
 	p, _, err := s.wholeProfile(ctx, t, c)
 	if err != nil {
 		return v, err
@@ -184,7 +190,7 @@ func (s *Store) prepareInvitation(ctx context.Context, t *tx, c *citizenRow, inv
 	case inv.Address != "":
 		v.address = inv.Address // by which the citizen was found
 	case v.address == "":
-		return v, nil
+		return v, nil // nobody can be asked
 	}
 	v.index = s.addressIndex(c.application, v.address)
 	way, subscription, err := t.mailWay(ctx, c.application, inv.Mailer)
@@ -202,7 +208,7 @@ func (s *Store) prepareInvitation(ctx context.Context, t *tx, c *citizenRow, inv
 	}
 	// The link that was sent last is the one by which it can still be confirmed.
 	invited.TooMany = true
-	err = t.row(ctx, `SELECT expires_at FROM sign_up WHERE citizen = $1 AND address = $2 AND template = $3 AND state = 'open' AND expires_at > $4 ORDER BY id DESC LIMIT 1`,
+	err = t.row(ctx, `SELECT expires_at FROM sign_up WHERE citizen = $1 AND address = $2 AND template = $3 AND state = 'open' AND link IS NOT NULL AND expires_at > $4 ORDER BY id DESC LIMIT 1`,
 		c.id, v.index, inv.Template, t.now).Scan(&v.until)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
@@ -262,18 +268,25 @@ func (s *Store) signUp(ctx context.Context, t *tx, c *citizenRow, v invitation, 
 	if err != nil {
 		return mail, err
 	}
-	id, created := NewID(), 0
-	if v.created {
-		created = 1
-	}
+	id := NewID()
 	sealed, err := c.sealSignUp(id, content)
 	if err != nil {
 		return mail, err
 	}
-	_, err = t.exec(ctx, `INSERT INTO sign_up (public_id, application, citizen, mail, link, template, address, state, created, seq, sealed, created_at, expires_at)
+	return g.ID, t.keepSignUp(ctx, c, v, id, number, hash, sealed)
+}
+
+// keepSignUp notes a sign-up, with the mail by whose link it can be confirmed where one
+// was made.
+func (t *tx) keepSignUp(ctx context.Context, c *citizenRow, v invitation, id consent.ID, mail, link, sealed any) error {
+	created := 0
+	if v.created {
+		created = 1
+	}
+	_, err := t.exec(ctx, `INSERT INTO sign_up (public_id, application, citizen, mail, link, template, address, state, created, seq, sealed, created_at, expires_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
-		id[:], c.application, c.id, number, hash, v.Template, v.index, string(signUpOpen), created, c.seq, sealed, t.now, v.until)
-	return g.ID, err
+		id[:], c.application, c.id, mail, link, v.Template, v.index, string(signUpOpen), created, c.seq, sealed, t.now, v.until)
+	return err
 }
 
 func (c *citizenRow) sealSignUp(id consent.ID, content signUpContent) ([]byte, error) {
@@ -322,25 +335,6 @@ var ErrNoSignUp = consent.Errorf(consent.NotFound, "There is no such link.")
 func (s *Store) SignUp(ctx context.Context, link string) (SignUp, error) {
 	v, _, err := s.findSignUp(ctx, s.read, `u.link = $1`, linkHash(link))
 	return v, err
-}
-
-// SignUps lists what can be, or was, confirmed of a citizen, oldest first.
-func (s *Store) SignUps(ctx context.Context, application int64, key consent.CitizenKey) ([]SignUp, error) {
-	c, err := s.readCitizen(ctx, application, key)
-	if err != nil {
-		return nil, err
-	}
-	ids, err := collect(ctx, s.fixed, func(r *sql.Rows) (id int64, err error) { return id, r.Scan(&id) }, `SELECT id FROM sign_up WHERE citizen = $1 ORDER BY id`, c.id)
-	if err != nil {
-		return nil, s.classify(err)
-	}
-	list := make([]SignUp, len(ids))
-	for i, id := range ids {
-		if list[i], _, err = s.findSignUp(ctx, s.read, `u.id = $1`, id); err != nil {
-			return nil, err
-		}
-	}
-	return list, nil
 }
 
 func (s *Store) findSignUp(ctx context.Context, q querier, where string, arg any) (v SignUp, content signUpContent, err error) {
