@@ -40,6 +40,7 @@ type Confirmation struct {
 	Proof     string
 	CitizenID consent.ID
 	Sender    string // who the mail was from
+	Renewable bool   // it has expired, and a mail with a new link can leave
 }
 
 // ErrNoProof is the answer to whoever confirms without the page, or with one of long ago:
@@ -80,6 +81,11 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	}
 	if from := snap.Catalogue.Application.Sender; from != nil {
 		c.Sender = from.Name
+	}
+	if c.State == ConfirmExpired {
+		if c.Renewable, err = s.store.MailsLeave(ctx, snap.Application, s.mailer(snap)); err != nil {
+			return Confirmation{}, err
+		}
 	}
 	statements := map[consent.Citation]consent.PermissionStatement{}
 	for i := range v.Pending {

@@ -20,6 +20,16 @@ func (s *Service) mailer(snap *consent.Snapshot) store.Mailer {
 	}
 }
 
+// MailsLeave reports whether mails of an application can leave now, by a mail server or
+// to a subscription.
+func (s *Service) MailsLeave(ctx context.Context, applicationID string) (bool, error) {
+	snap, err := s.snapshot(ctx, applicationID)
+	if err != nil || snap == nil {
+		return false, err
+	}
+	return s.store.MailsLeave(ctx, snap.Application, s.mailer(snap))
+}
+
 // compose writes a mail to a citizen.
 func (s *Service) compose(snap *consent.Snapshot, g store.MailGrounds) (consent.CitizenEmail, error) {
 	settings := &snap.Catalogue.Application

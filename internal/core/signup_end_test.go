@@ -304,6 +304,31 @@ func TestASignUpAfterOneWithoutAMail(t *testing.T) {
 	})
 }
 
+// A new link in place of one that has expired is offered while a mail with it can leave.
+func TestAnExpiredLinkIsRenewable(t *testing.T) {
+	inTime(t, func(t *testing.T, v *signUps) {
+		v.signUp("ada@example.com", "newsletter-email")
+		link := linkOf(v.mail())
+		is := func(when string, state core.ConfirmState, renewable bool) {
+			t.Helper()
+			if got := v.look(link); got.State != state || got.Renewable != renewable {
+				t.Errorf("%s: %s, renewable %t", when, got.State, got.Renewable)
+			}
+		}
+		is("while it holds", core.ConfirmOpen, false)
+		time.Sleep(48 * time.Hour)
+		is("with a mail server", core.ConfirmExpired, true)
+		v.mute()
+		is("without", core.ConfirmExpired, false)
+		if _, _, err := v.svc.CreateSubscription(t.Context(), v.actor, core.Request{}, consent.Subscription{
+			ApplicationID: "northwind", Name: "Mails", URL: "https://crm.example/mails", UpdateType: consent.CitizenEmails, AuthType: consent.AuthNone,
+		}); err != nil {
+			t.Fatal(err)
+		}
+		is("with a subscription", core.ConfirmExpired, true)
+	})
+}
+
 // An accepted capture that is PENDING is asked for as any other.
 func TestAnAcceptedCaptureIsAskedFor(t *testing.T) {
 	onBoth(t, func(t *testing.T, v *signUps) {

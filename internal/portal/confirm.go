@@ -115,8 +115,10 @@ func (f frame) confirmPage(c core.Confirmation, path string, done bool, mark str
 	case core.ConfirmWithdrawn:
 		f.Title, page.Panel, page.Items = f.Say("page.confirmUndone"), done, nil
 	case core.ConfirmExpired:
-		f.Title, page.Text, page.Items = f.Say("page.confirmExpired"), f.Say("page.confirmExpiredText"), nil
-		page.Act = &form{path + "/resend", f.Say("page.confirmResend"), mark}
+		f.Title, page.Text, page.Items = f.Say("page.confirmExpired"), f.Say("page.expiredAsk"), nil
+		if c.Renewable {
+			page.Text, page.Act = f.Say("page.confirmExpiredText"), &form{path + "/resend", f.Say("page.confirmResend"), mark}
+		}
 	case core.ConfirmRefused:
 		f.Title, page.Text, page.Items = f.Say("page.confirmRefused"), f.Say("page.confirmRefusedText"), nil
 		if f.centre != nil {

@@ -225,9 +225,10 @@ func shots(locale string) map[string]shot {
 		return shot{"message", m}
 	}
 	confirm := func(state core.ConfirmState, done bool) shot {
-		c := core.Confirmation{State: state, ApplicationID: "northwind", Masked: "j•••n@example.com", Items: []core.ConfirmItem{{Purpose: "Newsletter", Channel: "Email", Statement: "We may write to you about our products."}}, At: noon, Proof: "proof"}
+		c := core.Confirmation{State: state, ApplicationID: "northwind", Masked: "j•••n@example.com", Items: []core.ConfirmItem{{Purpose: "Newsletter", Channel: "Email", Statement: "We may write to you about our products."}}, At: noon, Proof: "proof", Renewable: state == core.ConfirmExpired}
 		return shot{"confirm", f.confirmPage(c, "link", done, "marked")}
 	}
+	ended := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmExpired, ApplicationID: "northwind"}, "link", false, "")}
 	unsubscribe := func(left, done bool) shot {
 		page := f.unsubscribePage(core.Leaving{Known: true, Purpose: "Newsletter", Channel: "Email", Left: left}, "token", "marked", done)
 		if done {
@@ -270,6 +271,7 @@ func shots(locale string) map[string]shot {
 		"confirmed":       confirm(core.ConfirmConfirmed, true),
 		"confirm-already": confirm(core.ConfirmConfirmed, false),
 		"confirm-expired": confirm(core.ConfirmExpired, false),
+		"confirm-ended":   ended,
 		"confirm-refused": confirm(core.ConfirmRefused, false),
 		"confirm-undone":  confirm(core.ConfirmWithdrawn, true),
 		"confirm-unknown": confirm(core.ConfirmUnknown, false),

@@ -31,17 +31,22 @@ type linkPage struct {
 }
 
 // askFor gives the form for a new link at a centre; nil where none can be sent.
-func (p *Portal) askFor(v core.CentreView, f frame) *ask {
-	if v.Settings.Sender == nil {
-		return nil
+func (p *Portal) askFor(r *http.Request, v core.CentreView, f frame) (*ask, error) {
+	if can, err := p.Core.MailsLeave(r.Context(), v.ApplicationID); err != nil || !can {
+		return nil, err
 	}
-	return &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}
+	return &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}, nil
 }
 
 // expired answers a link that no longer works, or never did, and offers a new one.
 func (p *Portal) expired(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+	asked, err := p.askFor(r, v, f)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
 	m := f.message("page.expired", "page.expiredText")
-	if m.Ask = p.askFor(v, f); m.Ask == nil {
+	if m.Ask = asked; asked == nil {
 		m.Text = f.Say("page.expiredAsk")
 	}
 	p.show(w, r, http.StatusOK, "message", m)
@@ -49,16 +54,21 @@ func (p *Portal) expired(w http.ResponseWriter, r *http.Request, v core.CentreVi
 
 // linkPage answers the page on which a link, or a code, is asked for.
 func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, refused error) {
+	asked, err := p.askFor(r, v, f)
+	switch {
+	case err != nil:
+		p.failure(w, r, f, err)
+		return
+	case asked == nil:
+		p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
+		return
+	}
 	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.linkTitle"))
 	text := "page.linkText"
 	if v.Code {
 		text = "page.codeText"
 	}
-	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: p.askFor(v, f)}
-	if page.Ask == nil {
-		p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
-		return
-	}
+	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: asked}
 	status := http.StatusOK
 	if refused != nil {
 		page.Ask.Email, page.Ask.Wrong, page.Wrong, status = email, f.Say("page.emailError"), true, http.StatusUnprocessableEntity

@@ -186,7 +186,11 @@ func (p *Portal) begin(w http.ResponseWriter, r *http.Request, v core.CentreView
 func (p *Portal) leave(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 	p.cookie(w, v, f, &http.Cookie{Name: visitCookie, MaxAge: -1})
 	m := f.message("page.left", "page.leftText")
-	m.Ask = p.askFor(v, f)
+	var err error
+	if m.Ask, err = p.askFor(r, v, f); err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
 	p.show(w, r, http.StatusOK, "message", m)
 }
 

@@ -54,11 +54,14 @@ type MailGrounds struct {
 	Changes     []consent.Change
 }
 
-// way says how a mail of an application can leave now, and to which subscription: the
-// oldest active one alone, or the citizen would get the mail twice. It is empty where
-// there is no way.
-func (t *tx) mailWay(ctx context.Context, application int64, m Mailer) (way mailWay, subscription int64, err error) {
-	err = t.row(ctx, `SELECT id FROM subscription WHERE application = $1 AND status = 'active' AND update_type = 'citizen-emails' ORDER BY id LIMIT 1`, application).Scan(&subscription)
+// takesMails finds the subscription that gets the mails of an application: the oldest
+// active one alone, or the citizen would get the mail twice.
+const takesMails = `SELECT id FROM subscription WHERE application = $1 AND status = 'active' AND update_type = 'citizen-emails' ORDER BY id LIMIT 1`
+
+// way says how a mail of an application can leave now, and to which subscription, which
+// is what takesMails found. It is empty where there is no way.
+func (m Mailer) way(found *sql.Row) (way mailWay, subscription int64, err error) {
+	err = found.Scan(&subscription)
 	switch {
 	case err == nil:
 		return byWebhook, subscription, nil
@@ -68,6 +71,17 @@ func (t *tx) mailWay(ctx context.Context, application int64, m Mailer) (way mail
 		return bySMTP, 0, nil
 	}
 	return "", 0, nil
+}
+
+// mailWay is the way at which a mail is made.
+func (t *tx) mailWay(ctx context.Context, application int64, m Mailer) (way mailWay, subscription int64, err error) {
+	return m.way(t.row(ctx, takesMails, application))
+}
+
+// MailsLeave reports whether mails of an application can leave now.
+func (s *Store) MailsLeave(ctx context.Context, application int64, m Mailer) (bool, error) {
+	way, _, err := m.way(s.fixed.QueryRowContext(ctx, takesMails, application))
+	return way != "", s.classify(err)
 }
 
 // post makes a mail to a citizen ready to leave, and gives the store's number for it.

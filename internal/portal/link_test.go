@@ -1,0 +1,61 @@
+package portal
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/core"
+)
+
+// A new link is offered where a mail with it can leave: to a subscription that takes the
+// mails, or by the mail server from a sender.
+func TestANewLinkIsOfferedWhereItCanBeSent(t *testing.T) {
+	s := newSite(t)
+	expired := func() *reader { return s.reader().get(s.url + "/c/northwind?token=expired").says("This link no longer works") }
+	asked := func() *reader { return s.reader().get(s.url + "/c/northwind-link") }
+	expired().says("Ask for a new one here.", "Send me a new link")
+	asked().says("Send me a new link")
+
+	s.edit(func(c *consent.Catalogue) { c.Application.Sender = nil })
+	expired().says("or ask us for a new link").lacks("Send me a new link")
+	asked().says("This page is closed").lacks("Send me a new link")
+
+	_, _, err := s.core.CreateSubscription(t.Context(), s.actor, core.Request{}, consent.Subscription{
+		ApplicationID: "northwind", Name: "Mails", URL: "https://crm.example/mails", UpdateType: consent.CitizenEmails, AuthType: consent.AuthNone,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired().says("Send me a new link").press("Send me a new link", "email=jordan@example.com").says("Check your inbox")
+	asked().says("Send me a new link")
+}
+
+// edit imports the catalogue of the tests with a difference.
+func (s *site) edit(edit func(*consent.Catalogue)) {
+	s.t.Helper()
+	text, err := os.ReadFile("testdata/northwind.yaml")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	doc, err := consent.ParseCatalogue(text)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	edit(&doc)
+	if _, err := s.core.ImportCatalogue(s.t.Context(), "northwind", doc, core.Import{}); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// lacks fails the test if the page says something.
+func (r *reader) lacks(texts ...string) *reader {
+	r.t.Helper()
+	for _, text := range texts {
+		if strings.Contains(strings.Join(strings.Fields(wording(r.doc)), " "), text) {
+			r.t.Errorf("%s says %q:\n%s", r.at, text, r.text)
+		}
+	}
+	return r
+}
