@@ -15,6 +15,7 @@ type NewCapture struct {
 	TemplateID      string         `json:"templateId,omitempty"`
 	UniqueReference string         `json:"uniqueReference,omitempty"`
 	EmailAddress    string         `json:"emailAddress,omitempty"`
+	Telephone       string         `json:"telephone,omitempty"` // with its country; never in the place of one that is known
 	Changes         []Change       `json:"changes,omitempty"`
 	Preferences     []Answer       `json:"preferences,omitempty"`
 	PrivacyPolicy   *ConsentPolicy `json:"privacyPolicy,omitempty"`
@@ -50,6 +51,7 @@ type Capture struct {
 	Campaign    string    `json:"campaign"`
 	Changes     []Change  `json:"changes"`
 	Preferences []Answer  `json:"preferences"`
+	Telephone   string    `json:"telephone"` // becomes the citizen's where they have none
 }
 
 // CapturesQuery says which captures to list.

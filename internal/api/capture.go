@@ -16,6 +16,7 @@ type capture struct {
 	TemplateID      string          `json:"templateId,omitempty" maxLength:"100"`
 	UniqueReference string          `json:"uniqueReference,omitempty" maxLength:"100"`
 	EmailAddress    string          `json:"emailAddress,omitempty" maxLength:"254" doc:"The address whose owner is asked to confirm what is answered."`
+	Telephone       string          `json:"telephone,omitempty" maxLength:"100" doc:"A telephone number with its country, such as +44 20 7946 0018. With an emailAddress it is kept when the rest is confirmed. It never takes the place of one that is known."`
 	Changes         newChanges      `json:"changes,omitempty"`
 	Preferences     newAnswers      `json:"preferences,omitempty" maxItems:"200"`
 	PrivacyPolicy   *namedDocument  `json:"privacyPolicy,omitempty"`
@@ -52,7 +53,7 @@ func (in *captureInput) Resolve(hc huma.Context) []error {
 func (s *server) capture(ctx context.Context, _ core.Actor, in *captureInput) (taken, error) {
 	v, request := in.read()
 	c := core.Capture{
-		ApplicationID: string(v.ApplicationID), Email: v.EmailAddress, Reference: v.UniqueReference, Locale: v.Locale, Channel: v.Channel, Campaign: v.Campaign,
+		ApplicationID: string(v.ApplicationID), Email: v.EmailAddress, Telephone: v.Telephone, Reference: v.UniqueReference, Locale: v.Locale, Channel: v.Channel, Campaign: v.Campaign,
 		Changes: v.Changes.core(), Answers: v.Preferences.core(), Origin: callOf(ctx).origin, Pending: v.SubmitAsPending, Visitor: in.visitor,
 		Shown: core.Origin{
 			PrivacyPolicyID: v.PrivacyPolicyID, PrivacyPolicyRef: v.PrivacyPolicyRef, PermissionStatementID: v.PermissionStatementID, PermissionStatementRef: v.PermissionStatementRef,
@@ -88,6 +89,7 @@ type parkedCapture struct {
 	Campaign    consent.Text      `json:"campaign"`
 	Changes     []Change          `json:"changes"`
 	Preferences []capturedAnswer  `json:"preferences" doc:"What was chosen of preferences."`
+	Telephone   consent.Text      `json:"telephone" doc:"The number that was named; it becomes the citizen's where they have none."`
 }
 
 type capturedAnswer struct {
@@ -114,7 +116,7 @@ func (s *server) listCaptures(ctx context.Context, actor core.Actor, in *listCap
 func parkedOf(p store.ParkedCapture) parkedCapture {
 	out := parkedCapture{
 		ID: p.ID, CitizenID: p.CitizenID, ExternalRef: consent.Text(p.ExternalRef), CapturedAt: consent.Timestamp(p.CreatedAt), ForgottenAt: consent.Timestamp(p.ForgottenAt()),
-		Changes: []Change{}, Preferences: []capturedAnswer{},
+		Changes: []Change{}, Preferences: []capturedAnswer{}, Telephone: consent.Text(p.Telephone),
 	}
 	for _, t := range p.Transactions {
 		out.Channel, out.Campaign = consent.Text(t.Channel), consent.Text(t.Campaign)

@@ -279,7 +279,7 @@ var operations = withKinds(map[string]prose{
 		errors:      []int{http.StatusNotFound},
 		answer: `{"captures": [{"id": "01995c45-0a1b-7c2d-9e3f-4a5b6c7d8e9f", "citizenId": "01995c3f-2a4b-7e66-b1c2-d3e4f5a6b7c8", "externalRef": "CUST-1", "capturedAt": "2026-11-22T09:30:00.000Z", "forgottenAt": "2026-12-22T09:30:00.000Z",
 			"channel": "web", "campaign": null, "changes": [{"optionType": "option", "optionId": "newsletter-email", "justification": "consent", "state": "DENIED", "validFrom": null, "validUntil": null}],
-			"preferences": [{"preference": "interests", "choices": ["jazz"]}]}], "total": 1, "nextCursor": null}`,
+			"preferences": [{"preference": "interests", "choices": ["jazz"]}], "telephone": null}], "total": 1, "nextCursor": null}`,
 	},
 	"acceptCapture": {
 		tag: tagForms, summary: "Accept what waits", description: "Records it with the time at which it was answered.", errors: []int{http.StatusNotFound},
@@ -574,7 +574,7 @@ var kinds = map[string]kindProse{
 		"purpose", "purposes", "Why something is processed. An objection to direct marketing is absolute (GDPR art. 21).",
 		`"id": "newsletter", "name": "Newsletter", "directMarketing": true`, `"directMarketing": null`,
 	},
-	consent.KindChannel: {"channel", "channels", "Through which medium.", `"id": "email", "name": "E-mail"`, `"name": "Electronic mail"`},
+	consent.KindChannel: {"channel", "channels", "Through which medium.", `"id": "email", "name": "E-mail", "contact": "email"`, `"name": "Electronic mail"`},
 	consent.KindOption: {
 		"option", "options", "One party, purpose and channel that can be permitted, and on which lawful bases.",
 		`"id": "newsletter-email", "party": "northwind", "purpose": "newsletter", "channel": "email", "justifications": [{"basis": "consent", "validFor": "P2Y"}]`,
@@ -975,6 +975,7 @@ var fields = map[string]struct {
 	"BlockOption.description":        {description: "What it is about, in a sentence."},
 	"Block.type":                     {description: "What is shown; it says which fields apply.", values: blockTypes},
 	"Block.options":                  {description: "The options that are offered; for `permissions`."},
+	"Channel.contact":                {description: "At what kind of address citizens are reached by it; left out for another kind. Sign-up pages ask for a telephone number only where one is of use.", values: values(consent.ContactKinds...)},
 	"RuleSet.channels":               {description: "Only options of these channels are shown, by id; none for all."},
 	"revision":                       {description: "Counts the revisions from 1."},
 	"archived":                       {description: "Whether it was archived."},

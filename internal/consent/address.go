@@ -108,6 +108,9 @@ const (
 	TelephoneContact ContactKind = "telephone"
 )
 
+// ContactKinds are all kinds of address.
+var ContactKinds = []ContactKind{EmailContact, TelephoneContact}
+
 // Contact is an address at which a person is reached, of either kind.
 type Contact struct {
 	Kind ContactKind

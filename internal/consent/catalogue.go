@@ -97,6 +97,9 @@ type Channel struct {
 	ID    string    `json:"id"`
 	Name  string    `json:"name"`
 	Label Localised `json:"label,omitempty"` // the name that citizens read; without it Name
+	// Contact is the kind of address at which citizens are reached by it; empty for another
+	// kind.
+	Contact ContactKind `json:"contact,omitempty"`
 }
 
 // Option is one party, purpose and channel that can be permitted.

@@ -37,6 +37,9 @@ func (c Catalogue) Faults(before []Revision) Faults {
 	for i, v := range c.Channels {
 		k.name(at("channels", i), v.Name)
 		k.optionalText(at("channels", i)+".label", v.Label)
+		if v.Contact != "" && !slices.Contains(ContactKinds, v.Contact) {
+			k.Add(at("channels", i)+".contact", "must be one of %s", join(ContactKinds))
+		}
 	}
 	for i, o := range c.Options {
 		k.option(at("options", i), o)

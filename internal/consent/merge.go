@@ -216,6 +216,27 @@ func (s *Snapshot) mediums(g *OptionGroupItem) (list []string) {
 	return list
 }
 
+// Reaches reports whether a form lets somebody consent to what reaches them at a kind of
+// address.
+func (s *Snapshot) Reaches(f Form, kind ContactKind) bool {
+	by := func(channel string) bool { return s.channels[channel] != nil && s.channels[channel].Contact == kind }
+	for _, b := range f.Blocks {
+		for _, o := range b.Options {
+			if o.Justification != Consent {
+				continue
+			}
+			if o.OptionType == OptionGroup {
+				if g := s.groups[o.OptionID]; g != nil && slices.ContainsFunc(s.mediums(g), by) {
+					return true
+				}
+			} else if option := s.options[o.OptionID]; option != nil && by(option.Channel) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Answerable reports whether a person can say yes or no on this lawful basis; the
 // others are told.
 func (j Justification) Answerable() bool { return j == Consent || j == LegitimateInterest }

@@ -25,6 +25,7 @@ type Capture struct {
 	Shown   Origin
 
 	Email, Reference          string
+	Telephone                 string // with its country; empty for none
 	Locale, Channel, Campaign string
 	Origin                    string // of the web page; empty: one of ours
 	Pending                   bool   // with a Reference: consents wait for a confirmation
@@ -43,7 +44,8 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 // switched that on, from its allowed origins and our own pages. With an address consents
 // become PENDING, for its owner to confirm, and nothing else is recorded before. With a
 // reference nobody has, the answers are recorded; for one that somebody has they wait
-// until they are accepted.
+// until they are accepted. A telephone number goes with the answers, and takes the place
+// of none that is known.
 func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, error) {
 	snap, err := s.capturingFor(ctx, v)
 	if err != nil {
@@ -62,6 +64,12 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, 
 			faults.Add("emailAddress", "%v", err)
 		}
 	}
+	var telephone consent.Telephone
+	if v.Telephone != "" && !faults.At("telephone") {
+		if telephone, err = consent.ParseTelephone(v.Telephone, ""); err != nil {
+			faults.Add("telephone", "%v", err)
+		}
+	}
 	v.Pending = v.Pending || v.Email != ""
 	answered, err := s.captured(ctx, snap, v, &faults)
 	if err == nil {
@@ -76,11 +84,11 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, 
 	inv := s.invitation(snap, answered.evidence.Form)
 	inv.Locale = cmp.Or(inv.Locale, v.Locale)
 	if address == "" {
-		out := store.Captured{Transactions: answered.transactions, Submissions: submissionsOf(answered.evidence, answered.answers)}
+		out := store.Captured{Transactions: answered.transactions, Submissions: submissionsOf(answered.evidence, answered.answers), Telephone: telephone}
 		recorded, _, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv)
 		return Captured{}, s.tellAll(recorded, err)
 	}
-	inv.Address, inv.Answers = address, answered.answers
+	inv.Address, inv.Answers, inv.Telephone = address, answered.answers, telephone
 	return Captured{ByMail: true}, s.captureByMail(ctx, snap, onlyPending(answered.transactions), inv)
 }
 

@@ -32,6 +32,7 @@ type Confirmation struct {
 	ApplicationID string // empty where the link is unknown
 	Locale        string
 	Masked        string // the address, as its owner knows it
+	Telephone     string // that was named at the sign-up, likewise; empty for none
 	Items         []ConfirmItem
 	At            consent.Instant // when it was confirmed, refused or withdrawn
 	ExpiresAt     consent.Instant
@@ -64,6 +65,9 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	c := Confirmation{
 		State: ConfirmOpen, ApplicationID: v.ApplicationID, Locale: v.Locale, Masked: v.Address.Masked(), At: v.EndedAt, ExpiresAt: v.ExpiresAt,
 		Proof: s.proof(link, now), CitizenID: v.CitizenID,
+	}
+	if v.Telephone != "" {
+		c.Telephone = v.Telephone.Masked()
 	}
 	switch {
 	case v.Confirmed:
@@ -224,6 +228,7 @@ func (s *Service) ResendConfirmation(ctx context.Context, link string, v Visitor
 	}
 	inv := s.invitation(snap, nil)
 	inv.Template, inv.Locale, inv.Address, inv.Answers, inv.OnlyWithMail = old.Template, old.Locale, old.Address, old.Answers, true
+	inv.Telephone = old.Telephone
 	recorded, _, err := s.store.RecordInviting(ctx, snap.Application, consent.CitizenKey{ID: old.CitizenID}, list, inv, store.Once{})
 	if errors.Is(err, store.ErrNoCitizen) {
 		return nil // erased meanwhile

@@ -68,6 +68,13 @@ func (s *Service) PublicForm(ctx context.Context, q FormQuery, origin string) (c
 	return s.form(ctx, snap, q)
 }
 
+// Reaches reports whether a form lets somebody consent to what reaches them at a kind of
+// address.
+func (s *Service) Reaches(ctx context.Context, f consent.Form, kind consent.ContactKind) (bool, error) {
+	snap, err := s.snapshot(ctx, f.ApplicationID)
+	return snap != nil && snap.Reaches(f, kind), err
+}
+
 // capturing gives the application that has a template, by the id of that alone, and that
 // takes what strangers send from pages of an origin. Which one it is that it does not
 // take anything is not told.

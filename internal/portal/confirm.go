@@ -13,11 +13,13 @@ type confirmPage struct {
 	Text   string
 	Masked string
 	Items  []core.ConfirmItem
-	When   string
-	Panel  bool
-	Act    *form
-	Not    string
-	Links  []link
+	// Telephone says which number was named, so that nobody confirms another's unseen.
+	Telephone string
+	When      string
+	Panel     bool
+	Act       *form
+	Not       string
+	Links     []link
 }
 
 // confirmation answers the link of a double opt-in. It changes nothing: programs follow
@@ -105,6 +107,9 @@ func (f frame) confirmPage(c core.Confirmation, path string, done bool, mark str
 		page.Text = f.Say("page.confirmText", "Email", isolate(c.Masked))
 		page.Act = &form{path, f.Say("page.confirmButton"), c.Proof}
 		page.Not = f.Say("page.confirmNot")
+		if c.Telephone != "" {
+			page.Telephone = f.Say("page.confirmTelephone", "Telephone", isolate(c.Telephone))
+		}
 	case core.ConfirmConfirmed:
 		f.Title, page.Panel = f.Say("page.confirmedAlready"), done
 		if done {

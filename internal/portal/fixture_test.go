@@ -217,6 +217,11 @@ func shots(locale string) map[string]shot {
 	signUp := func(typed signUpEntry) shot {
 		return shot{"signup", f.signUpPage(northwind, formIn(locale, true), "marked", typed)}
 	}
+	signUpByTelephone := func(typed signUpEntry) shot {
+		page := f.signUpPage(northwind, formIn(locale, true), "marked", typed)
+		page.AsksTelephone = true
+		return shot{"signup", page}
+	}
 	said := func(title, text string, edit func(*message)) shot {
 		m := f.message(title, text)
 		if edit != nil {
@@ -228,6 +233,7 @@ func shots(locale string) map[string]shot {
 		c := core.Confirmation{State: state, ApplicationID: "northwind", Masked: "j•••n@example.com", Items: []core.ConfirmItem{{Purpose: "Newsletter", Channel: "Email", Statement: "We may write to you about our products."}}, At: noon, Proof: "proof", Renewable: state == core.ConfirmExpired}
 		return shot{"confirm", f.confirmPage(c, "link", done, "marked")}
 	}
+	asked := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmOpen, ApplicationID: "northwind", Masked: "j•••n@example.com", Telephone: "+44•••18", Proof: "proof"}, "link", false, "")}
 	ended := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmExpired, ApplicationID: "northwind"}, "link", false, "")}
 	unsubscribe := func(left, done bool) shot {
 		page := f.unsubscribePage(core.Leaving{Known: true, Purpose: "Newsletter", Channel: "Email", Left: left}, "token", "marked", done)
@@ -248,35 +254,38 @@ func shots(locale string) map[string]shot {
 		"manage-paused": manage(func(p *managePage) {
 			p.Paused, p.PauseFrom, p.Parts[0].Rows[0].Cells[0] = f.Date(noon), "", cell{Offered: true, Label: "Newsletter: Email", Channel: "Email", Still: f.Say("page.paused")}
 		}),
-		"manage-error":  manage(func(p *managePage) { p.Wrong, p.Problems = true, refusal{{"q-frequency", f.Say("page.answerError")}} }),
-		"manage-empty":  {"manage", f.managePage(northwind, consent.Form{Locale: f.Lang}, person, historyIn())},
-		"history":       {"history", historyPage{titled("page.recorded"), ours}},
-		"data":          {"data", dataPage{titled("page.data"), []line{{f.Say("page.email"), "jordan@example.com"}, {f.Say("page.reference"), "CUST-1"}}, []line{{"Newsletter: Email", f.Say("page.state.GRANTED")}}, ours}},
-		"sign-up":       signUp(signUpEntry{}),
-		"sign-up-error": signUp(signUpEntry{email: "jordan@", problems: refusal{{"email", f.Say("page.emailError")}, {"choices", f.Say("page.chooseError")}}}),
+		"manage-error":            manage(func(p *managePage) { p.Wrong, p.Problems = true, refusal{{"q-frequency", f.Say("page.answerError")}} }),
+		"manage-empty":            {"manage", f.managePage(northwind, consent.Form{Locale: f.Lang}, person, historyIn())},
+		"history":                 {"history", historyPage{titled("page.recorded"), ours}},
+		"data":                    {"data", dataPage{titled("page.data"), []line{{f.Say("page.email"), "jordan@example.com"}, {f.Say("page.reference"), "CUST-1"}}, []line{{"Newsletter: Email", f.Say("page.state.GRANTED")}}, ours}},
+		"sign-up":                 signUp(signUpEntry{}),
+		"sign-up-error":           signUp(signUpEntry{email: "jordan@", problems: refusal{{"email", f.Say("page.emailError")}, {"choices", f.Say("page.chooseError")}}}),
+		"sign-up-telephone":       signUpByTelephone(signUpEntry{}),
+		"sign-up-telephone-error": signUpByTelephone(signUpEntry{email: "jordan@example.com", telephone: "0123", problems: refusal{{"telephone", f.Say("page.telephoneError")}}}),
 		"sign-up-sent": said("page.inbox", "page.inbox", func(m *message) {
 			m.Text, m.Panel = f.Say("page.signUpSent", "Email", isolate("j•••n@example.com")), true
 		}),
-		"link":            {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m"}}},
-		"link-error":      {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m", Email: "jordan@", Wrong: f.Say("page.emailError")}}},
-		"link-sent":       {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Sender: "hello@northwind.example"}},
-		"code":            {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Enter: true, Email: "jordan@example.com", Sender: "hello@northwind.example"}},
-		"code-wrong":      {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Enter: true, Email: "jordan@example.com", Refused: f.Say("page.codeWrong")}},
-		"expired":         said("page.expired", "page.expiredText", func(m *message) { m.Ask = &ask{Action: "/c/northwind/link", Mark: "m"} }),
-		"left":            said("page.left", "page.leftText", nil),
-		"closed":          said("page.closed", "page.closedText", nil),
-		"not-found":       said("page.notFound", "page.notFoundText", nil),
-		"broken":          said("page.broken", "page.brokenText", func(m *message) { m.Number = "0193-4c" }),
-		"confirm":         confirm(core.ConfirmOpen, false),
-		"confirmed":       confirm(core.ConfirmConfirmed, true),
-		"confirm-already": confirm(core.ConfirmConfirmed, false),
-		"confirm-expired": confirm(core.ConfirmExpired, false),
-		"confirm-ended":   ended,
-		"confirm-refused": confirm(core.ConfirmRefused, false),
-		"confirm-undone":  confirm(core.ConfirmWithdrawn, true),
-		"confirm-unknown": confirm(core.ConfirmUnknown, false),
-		"unsubscribe":     unsubscribe(false, false),
-		"unsubscribed":    unsubscribe(true, true),
+		"link":              {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m"}}},
+		"link-error":        {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m", Email: "jordan@", Wrong: f.Say("page.emailError")}}},
+		"link-sent":         {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Sender: "hello@northwind.example"}},
+		"code":              {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Enter: true, Email: "jordan@example.com", Sender: "hello@northwind.example"}},
+		"code-wrong":        {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sent: true, Enter: true, Email: "jordan@example.com", Refused: f.Say("page.codeWrong")}},
+		"expired":           said("page.expired", "page.expiredText", func(m *message) { m.Ask = &ask{Action: "/c/northwind/link", Mark: "m"} }),
+		"left":              said("page.left", "page.leftText", nil),
+		"closed":            said("page.closed", "page.closedText", nil),
+		"not-found":         said("page.notFound", "page.notFoundText", nil),
+		"broken":            said("page.broken", "page.brokenText", func(m *message) { m.Number = "0193-4c" }),
+		"confirm":           confirm(core.ConfirmOpen, false),
+		"confirmed":         confirm(core.ConfirmConfirmed, true),
+		"confirm-already":   confirm(core.ConfirmConfirmed, false),
+		"confirm-expired":   confirm(core.ConfirmExpired, false),
+		"confirm-telephone": asked,
+		"confirm-ended":     ended,
+		"confirm-refused":   confirm(core.ConfirmRefused, false),
+		"confirm-undone":    confirm(core.ConfirmWithdrawn, true),
+		"confirm-unknown":   confirm(core.ConfirmUnknown, false),
+		"unsubscribe":       unsubscribe(false, false),
+		"unsubscribed":      unsubscribe(true, true),
 	}
 	return all
 }

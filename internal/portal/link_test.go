@@ -13,7 +13,9 @@ import (
 // mails, or by the mail server from a sender.
 func TestANewLinkIsOfferedWhereItCanBeSent(t *testing.T) {
 	s := newSite(t)
-	expired := func() *reader { return s.reader().get(s.url + "/c/northwind?token=expired").says("This link no longer works") }
+	expired := func() *reader {
+		return s.reader().get(s.url + "/c/northwind?token=expired").says("This link no longer works")
+	}
 	asked := func() *reader { return s.reader().get(s.url + "/c/northwind-link") }
 	expired().says("Ask for a new one here.", "Send me a new link")
 	asked().says("Send me a new link")

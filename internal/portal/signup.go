@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -18,6 +19,10 @@ type signUpPage struct {
 	Email    string
 	Problems refusal
 	EmailBad bool
+	// AsksTelephone is whether something here reaches people by telephone.
+	AsksTelephone bool
+	Telephone     string
+	TelephoneBad  bool
 	// CanObject is false: nobody is known whose objection it would be.
 	CanObject bool
 	Party     string
@@ -26,9 +31,10 @@ type signUpPage struct {
 
 // signUpEntry is what was typed, and what was wrong with it.
 type signUpEntry struct {
-	email    string
-	sent     map[string][]string
-	problems refusal
+	email     string
+	telephone string
+	sent      map[string][]string
+	problems  refusal
 }
 
 // signUpPage answers the page on which somebody signs up.
@@ -44,8 +50,15 @@ func (p *Portal) signUpPage(w http.ResponseWriter, r *http.Request, v core.Centr
 			return
 		}
 	}
+	asksTelephone, err := p.Core.Reaches(r.Context(), form, consent.TelephoneContact)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
 	f.adopt(form)
-	p.show(w, r, statusOf(typed.problems), "signup", f.signUpPage(v, form, p.Core.MarkPage("sign-up "+v.Slug), typed))
+	page := f.signUpPage(v, form, p.Core.MarkPage("sign-up "+v.Slug), typed)
+	page.AsksTelephone = asksTelephone
+	p.show(w, r, statusOf(typed.problems), "signup", page)
 }
 
 func statusOf(problems refusal) int {
@@ -57,8 +70,9 @@ func statusOf(problems refusal) int {
 
 func (f frame) signUpPage(v core.CentreView, form consent.Form, mark string, typed signUpEntry) signUpPage {
 	f.Title, f.Mark, f.Wrong = cmp.Or(f.local(v.Texts.Title), f.Say("page.signUp")), mark, len(typed.problems) > 0
-	page := signUpPage{frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.signUpIntro")), Parts: f.parts(form, nil), Shown: form.Snapshot, Email: typed.email, Problems: typed.problems}
+	page := signUpPage{frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.signUpIntro")), Parts: f.parts(form, nil), Shown: form.Snapshot, Email: typed.email, Telephone: typed.telephone, Problems: typed.problems}
 	page.EmailBad = slices.ContainsFunc(typed.problems, func(x problem) bool { return x.At == "email" })
+	page.TelephoneBad = slices.ContainsFunc(typed.problems, func(x problem) bool { return x.At == "telephone" })
 	if len(v.Parties) > 0 {
 		page.Party = v.Parties[0].Name
 	}
@@ -82,13 +96,16 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 		return
 	}
 	f.adopt(form)
-	typed := signUpEntry{email: r.PostFormValue("email"), sent: r.PostForm}
+	typed := signUpEntry{email: r.PostFormValue("email"), telephone: strings.TrimSpace(r.PostFormValue("telephone")), sent: r.PostForm}
 	fresh := p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "sign-up "+v.Slug)
 	fill(&form, r.PostForm)
 	form.Snapshot = cmp.Or(r.PostForm.Get("snapshot"), form.Snapshot)
 	email, err := consent.ParseEmail(typed.email)
 	if err != nil {
 		typed.problems = append(typed.problems, problem{"email", f.Say("page.emailError")})
+	}
+	if _, err := consent.ParseTelephone(typed.telephone, ""); err != nil && typed.telephone != "" {
+		typed.problems = append(typed.problems, problem{"telephone", f.Say("page.telephoneError")})
 	}
 	if !grants(form) {
 		typed.problems = append(typed.problems, problem{"choices", f.Say("page.chooseError")})
@@ -106,7 +123,7 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 		return
 	}
 	_, err = p.Core.Capture(r.Context(), core.Request{}, core.Capture{
-		ApplicationID: v.ApplicationID, Form: form, Email: typed.email, Locale: f.Lang, Channel: "preference-centre", Pending: true, Visitor: visitor(r),
+		ApplicationID: v.ApplicationID, Form: form, Email: typed.email, Telephone: typed.telephone, Locale: f.Lang, Channel: "preference-centre", Pending: true, Visitor: visitor(r),
 	})
 	switch {
 	case consent.KindOf(err) == consent.Invalid:

@@ -111,6 +111,31 @@ func (t *tx) setEmail(ctx context.Context, c *citizenRow, e consent.Email) error
 	return t.keepProfile(ctx, c, held, p)
 }
 
+// offerTelephone gives the citizen of a write a telephone number that a stranger named,
+// unless they have one already, and reports whether it did.
+func (t *tx) offerTelephone(ctx context.Context, c *citizenRow, n consent.Telephone) (taken bool, err error) {
+	if n == "" {
+		return false, nil
+	}
+	p, held, err := t.store.wholeProfile(ctx, t, c)
+	if err != nil || p.Details.Telephone != "" {
+		return false, err
+	}
+	p.Details.Telephone = n.String()
+	return true, t.keepProfile(ctx, c, held, p)
+}
+
+// takeTelephone takes back from the citizen of a write a telephone number that was offered,
+// where they have it still.
+func (t *tx) takeTelephone(ctx context.Context, c *citizenRow, n consent.Telephone) error {
+	p, held, err := t.store.wholeProfile(ctx, t, c)
+	if err != nil || p.Details.Telephone != n.String() {
+		return err
+	}
+	p.Details.Telephone = ""
+	return t.keepProfile(ctx, c, held, p)
+}
+
 // ErrNoEmail is the answer for a citizen of whom no e-mail address is known.
 var ErrNoEmail = consent.Errorf(consent.NotFound, "No e-mail address of the citizen is known.")
 

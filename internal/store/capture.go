@@ -16,6 +16,7 @@ import (
 type Captured struct {
 	Transactions []consent.Transaction `json:"transactions,omitempty"`
 	Submissions  []consent.Submission  `json:"submissions,omitempty"`
+	Telephone    consent.Telephone     `json:"telephone,omitempty"` // becomes the citizen's where they have none
 }
 
 // maxParked is how many captures are parked of one citizen: what comes after them is
@@ -35,7 +36,10 @@ func (s *Store) Capture(ctx context.Context, application int64, ref string, v Ca
 		if parked = !created; parked {
 			return t.park(ctx, c, v)
 		}
-		if err := apply(ctx, t, c, created); err != nil || len(v.Submissions) == 0 {
+		if err := apply(ctx, t, c, created); err != nil {
+			return err
+		}
+		if _, err := t.offerTelephone(ctx, c, v.Telephone); err != nil || len(v.Submissions) == 0 {
 			return err
 		}
 		var submitted Submitted
@@ -177,6 +181,9 @@ func (s *Store) DecideCapture(ctx context.Context, applications []int64, id cons
 		}
 		if accept != nil {
 			if err := t.adopt(ctx, c); err != nil {
+				return err
+			}
+			if _, err := t.offerTelephone(ctx, c, v.Telephone); err != nil {
 				return err
 			}
 			if len(v.Transactions) > 0 {

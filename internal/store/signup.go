@@ -25,6 +25,9 @@ type Invitation struct {
 	Address consent.Email
 	// Answers are recorded when the rest is confirmed.
 	Answers []consent.Answer
+	// Telephone is what a stranger named beside the address. It becomes the citizen's when
+	// the rest is confirmed, where they have none then.
+	Telephone consent.Telephone
 	// OnlyWithMail records nothing where no mail can be made.
 	OnlyWithMail bool
 	// Stays lets what is PENDING have no end where nobody is asked to confirm it: the client
@@ -70,6 +73,8 @@ type signUpContent struct {
 	Confirmed    []consent.ID               `json:"confirmed,omitempty"`
 	Lifted       []consent.ID               `json:"lifted,omitempty"` // entries of the do-not-contact list, with the confirmation
 	Submitted    int                        `json:"submitted,omitzero"`
+	Telephone    consent.Telephone          `json:"telephone,omitempty"`
+	Taken        bool                       `json:"taken,omitempty"` // the telephone number became the citizen's
 }
 
 func (c *citizenRow) signUpContext(id consent.ID) string { return c.context("sign-up " + id.String()) }
@@ -129,7 +134,7 @@ func (s *Store) invite(ctx context.Context, t *tx, c *citizenRow, created bool, 
 	if v.created, err = t.onlySignUps(ctx, c, created && list[0].Client.ID == consent.Platform.ID); err != nil {
 		return err
 	}
-	content := signUpContent{Address: v.address, Locale: inv.Locale, Answers: inv.Answers, Until: map[string]consent.Instant{}}
+	content := signUpContent{Address: v.address, Locale: inv.Locale, Answers: inv.Answers, Telephone: inv.Telephone, Until: map[string]consent.Instant{}}
 	var asked []consent.Change
 	for i := range list {
 		if !AsksToConfirm(list[i]) {
@@ -317,6 +322,7 @@ type SignUp struct {
 	Locale        string
 	Pending       []consent.Transaction // what was answered
 	Answers       []consent.Answer      // that are recorded with it
+	Telephone     consent.Telephone     // that was named with it
 	Mail          Mail
 	Confirmed     bool
 	Refused       bool // it was refused by the citizen after it was answered
@@ -369,7 +375,7 @@ func (s *Store) findSignUp(ctx context.Context, q querier, where string, arg any
 	if err != nil {
 		return SignUp{}, content, fmt.Errorf("sign-up %s: %w", v.ID, err)
 	}
-	v.Address, v.Locale, v.Answers = content.Address, content.Locale, content.Answers
+	v.Address, v.Locale, v.Answers, v.Telephone = content.Address, content.Locale, content.Answers, content.Telephone
 	for _, pending := range content.Transactions {
 		r := record{}
 		var body string
@@ -431,6 +437,9 @@ func (s *Store) Confirm(ctx context.Context, link string, by Confirming) (SignUp
 				return err
 			}
 			content.Lifted = append(content.Lifted, lifted...)
+		}
+		if content.Taken, err = t.offerTelephone(ctx, c, content.Telephone); err != nil {
+			return err
 		}
 		if list := by.Submissions(content.Answers); len(list) > 0 {
 			var submitted Submitted
@@ -563,6 +572,11 @@ func (s *Store) Withdraw(ctx context.Context, link string, e consent.Evidence) (
 			var r Recorded
 			if err := s.reverting(found.Application, found.CitizenID, reversion, &r).apply(ctx, t, c, false); err != nil && !isRefusal(err) {
 				return err // what was undone before stays so
+			}
+		}
+		if content.Taken {
+			if err := t.takeTelephone(ctx, c, content.Telephone); err != nil {
+				return err
 			}
 		}
 		if err := t.endSignUp(ctx, c, found, content, signUpWithdrawn); err != nil || !only {
