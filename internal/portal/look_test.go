@@ -108,7 +108,7 @@ func TestLongAndArabicTextsFit(t *testing.T) {
 		t.Run(v.String(), func(t *testing.T) {
 			tab := webtest.Open(t, v)
 			for _, locale := range []string{"pseudo", "ar", "de"} {
-				for _, name := range []string{"manage-saved", "manage-context", "manage-paused", "sign-up-error", "unsubscribed"} {
+				for _, name := range []string{"manage-saved", "manage-context", "manage-paused", "sign-up-error", "sign-up-telephone-error", "confirm-telephone", "unsubscribed"} {
 					tab.Goto(url + "/see/" + locale + "/" + name)
 					tab.Fits()
 				}
