@@ -133,9 +133,10 @@ func (s *Store) TokenKeys(ctx context.Context) (TokenKeys, error) {
 const maxTokenKeys = 255
 
 // CreateTokenKey makes the key that signs citizen tokens from now on, and gives its id.
-func (s *Store) CreateTokenKey(ctx context.Context, actor string) (id byte, err error) {
+func (s *Store) CreateTokenKey(ctx context.Context, actor string) (byte, error) {
+	var id byte
 	secret := newTokenSecret()
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		var next int64
 		if err := t.row(ctx, `SELECT max(id) + 1 FROM token_key`).Scan(&next); err != nil {
 			return err
@@ -153,7 +154,7 @@ func (s *Store) CreateTokenKey(ctx context.Context, actor string) (id byte, err 
 		id, t.rings = byte(next), t.rings|bellSetup
 		return t.auditOfAll(ctx, actor, "token-key.create", fmt.Sprint(next))
 	})
-	return id, err
+	return outcome(&id, err)
 }
 
 // RetireTokenKey makes a key verify nothing but links to unsubscribe, on every node at once
