@@ -108,8 +108,15 @@ func (s *Server) SendCitizen(ctx context.Context, m consent.CitizenEmail) (refus
 	case ctx.Err() != nil:
 		return false, fmt.Errorf("the mail server did not take the mail in time: %w", ctx.Err())
 	}
+	return refusesAddress(err), explain(err)
+}
+
+// refusesAddress reports whether a server said for good that it takes nothing for the
+// address. That it takes nothing from us, for want of a password or by a rule that may be
+// meant for everybody (530, 5.7.x), is for its operator to mend: the mail can wait.
+func refusesAddress(err error) bool {
 	answer, ok := errors.AsType[*gomail.SendError](err)
-	return ok && answer.Reason == gomail.ErrSMTPRcptTo && answer.ErrorCode() >= 500, explain(err)
+	return ok && answer.Reason == gomail.ErrSMTPRcptTo && answer.ErrorCode() >= 500 && answer.ErrorCode() != 530 && !strings.HasPrefix(answer.EnhancedStatusCode(), "5.7.")
 }
 
 // composeCitizen gives a mail its form: both bodies as alternatives. Its id is that of the

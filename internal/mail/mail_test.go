@@ -98,6 +98,32 @@ func TestARecipientIsRefused(t *testing.T) {
 	}
 }
 
+// A server that relays nothing of ours has not refused the address of a citizen: the mail
+// can be sent when that is mended.
+func TestARefusalIsOfTheAddress(t *testing.T) {
+	at := harness.NewMailServer(t, harness.StartTLS)
+	for _, test := range []struct {
+		code     int
+		enhanced smtp.EnhancedCode
+		refused  bool
+	}{
+		{550, smtp.EnhancedCode{5, 1, 1}, true},
+		{553, smtp.EnhancedCode{5, 1, 3}, true},
+		{550, smtp.NoEnhancedCode, true},
+		{554, smtp.EnhancedCode{5, 7, 1}, false}, // relay access denied
+		{530, smtp.NoEnhancedCode, false},        // authentication required
+		{451, smtp.EnhancedCode{4, 2, 0}, false},
+	} {
+		at.Refuse(func(string) error {
+			return &smtp.SMTPError{Code: test.code, EnhancedCode: test.enhanced, Message: "not for you"}
+		})
+		refused, err := server(t, at, signedIn, "").SendCitizen(t.Context(), toAda("en"))
+		if refused != test.refused || err == nil {
+			t.Errorf("%d %v: refused %v, %v", test.code, test.enhanced, refused, err)
+		}
+	}
+}
+
 // Nothing leaves where it could be read or the server is not who it should be.
 func TestMailIsNotSent(t *testing.T) {
 	message := Message{Subject: "S", Text: "T"}
