@@ -19,10 +19,14 @@ func (s *Service) useKeys(keys store.TokenKeys) {
 	s.tokens.Store(&tokenKeys{token.NewKeys(keys.Secrets(), keys.Retired()...), keys.Revision()})
 }
 
-// learnKeys takes up the keys as they are in the store.
+// learnKeys takes up the keys as they are in the store, if they are others.
 func (s *Service) learnKeys(ctx context.Context) error {
+	revision, err := s.store.TokenKeysRevision(ctx)
+	if err != nil || revision == s.tokens.Load().revision {
+		return err
+	}
 	keys, err := s.store.TokenKeys(ctx)
-	if err == nil && keys.Revision() != s.tokens.Load().revision {
+	if err == nil {
 		s.useKeys(keys)
 	}
 	return err

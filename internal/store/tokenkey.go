@@ -128,6 +128,12 @@ func (s *Store) TokenKeys(ctx context.Context) (TokenKeys, error) {
 	return keys, s.classify(err)
 }
 
+// TokenKeysRevision reads the revision of the keys of citizen tokens.
+func (s *Store) TokenKeysRevision(ctx context.Context) (revision int64, err error) {
+	err = s.fixed.QueryRowContext(ctx, `SELECT `+keyRevision).Scan(&revision)
+	return revision, s.classify(err)
+}
+
 // maxTokenKeys is how many keys there can ever be: a token has one byte for the id of its
 // key.
 const maxTokenKeys = 255
