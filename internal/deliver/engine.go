@@ -158,14 +158,19 @@ func (e *Engine) Run(ctx context.Context) {
 		}
 	}()
 	e.renew(ctx)
+	known := false
 	for {
-		e.reconcile(ctx, &senders)
+		if !known {
+			known = e.reconcile(ctx, &senders)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-setup:
+			known = false
 		case <-poll.C:
-		case <-renew.C:
+			known = false
+		case <-renew.C: // what could not be read is read again now
 			e.renew(ctx)
 			e.report(ctx)
 		}
@@ -174,8 +179,8 @@ func (e *Engine) Run(ctx context.Context) {
 
 // reconcile starts a sender for every active subscription, hands changed settings
 // to those that run and stops the others. Until it is done none of them begins a
-// message by what may be settings of before.
-func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
+// message by what may be settings of before. It reports whether they could be read.
+func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) bool {
 	setups := e.store.Setups()
 	defer func() {
 		e.mu.Lock()
@@ -193,7 +198,7 @@ func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
 		if ctx.Err() == nil {
 			e.log.Warn("the subscriptions cannot be read; delivery goes on with those known", "error", err)
 		}
-		return
+		return false
 	}
 	wanted := map[int64]bool{}
 	for _, sub := range active {
@@ -212,6 +217,7 @@ func (e *Engine) reconcile(ctx context.Context, senders *sync.WaitGroup) {
 			delete(e.running, n)
 		}
 	}
+	return true
 }
 
 // renew renews the leases, unless they hold for long. Where that fails the node

@@ -183,7 +183,7 @@ const (
 // FailingLong counts the active subscriptions whose endpoints have been failing for an
 // hour at least.
 func (s *Store) FailingLong(ctx context.Context) (n int64, err error) {
-	err = s.read.QueryRowContext(ctx, `SELECT count(*) FROM endpoint e JOIN subscription s ON s.id = e.subscription
+	err = s.fixed.QueryRowContext(ctx, `SELECT count(*) FROM endpoint e JOIN subscription s ON s.id = e.subscription
 		WHERE s.status = 'active' AND e.failing_since > 0 AND e.failing_since <= $1`, now().Add(-noticeAfter)).Scan(&n)
 	return n, s.classify(err)
 }
@@ -203,7 +203,7 @@ func (s *Store) Notices(ctx context.Context) ([]Notice, error) {
 	}
 	args := []any{at, at.Add(-noticeAfter), at.Add(-noticeAgain)}
 	var any bool
-	if err := s.read.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM endpoint e JOIN subscription s ON s.id = e.subscription
+	if err := s.fixed.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM endpoint e JOIN subscription s ON s.id = e.subscription
 		WHERE s.status = 'active' AND (e.notified_at > 0 AND (e.failing_since = 0 OR e.notified_at <= $2)
 			OR e.notified_at = 0 AND (e.gone_at > 0 OR e.failing_since > 0 AND e.failing_since <= $1)))`, args[1:]...).Scan(&any); err != nil || !any {
 		return nil, s.classify(err)

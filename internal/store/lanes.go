@@ -59,7 +59,7 @@ type LaneQuery struct {
 
 // ActiveSubscriptions lists the subscriptions for which messages may leave.
 func (s *Store) ActiveSubscriptions(ctx context.Context) ([]Registered, error) {
-	list, err := collect(ctx, s.read, s.scanSubscription,
+	list, err := collect(ctx, s.fixed, s.scanSubscription,
 		`SELECT `+subscriptionColumns+` FROM `+subscriptionTables+` WHERE s.status = 'active' ORDER BY s.id`)
 	return list, s.classify(err)
 }
@@ -70,7 +70,8 @@ func (s *Store) ActiveSubscriptions(ctx context.Context) ([]Registered, error) {
 // back nothing unless the order is strict.
 func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consent.Instant, err error) {
 	// Written so that a planner that knows nothing of the data walks the index by due_at and looks each lane up by its
-	// key: by NOT EXISTS, or with =, it compares all that waits with all that waits.
+	// key: by NOT EXISTS, or with =, it compares all that waits with all that waits. The casts keep SQLite, which looks
+	// at what a bare LIMIT $n is while it plans, from parsing the statement anew each time.
 	const mine = `subscription = $1 AND (CAST($2 AS BIGINT) >> CAST(shard AS INTEGER)) & 1 <> 0`
 	lane, receipt, before := `lane WHERE `+mine+` AND bulk = $3`, `receipt r WHERE stored = 0 AND `+mine+` AND bulk = $3`, "e.stored = 0"
 	args := []any{q.Subscription, q.Held.mask(), int64(q.Kind), q.Limit}
@@ -92,11 +93,11 @@ func (s *Store) Lanes(ctx context.Context, q LaneQuery) (due []Lane, next consen
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (Lane, error) {
 		v := Lane{Subscription: q.Subscription, Stored: q.Kind == WaitingStored}
 		return v, r.Scan(&v.Citizen, &v.Shard, &v.Change, &v.Version, &v.Changes, &v.ChangedAt, &v.Attempts, &v.DueAt, &v.Resync)
-	}, `SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at, resync FROM `+lane+` ORDER BY due_at LIMIT $4) AS states
+	}, `SELECT * FROM (SELECT citizen, shard, 0 AS change, version, changes, changed_at, attempts, due_at, resync FROM `+lane+` ORDER BY due_at LIMIT CAST($4 AS BIGINT)) AS states
 		UNION ALL SELECT * FROM (SELECT citizen, shard, change, 0, 1, changed_at, attempts, due_at, 0 FROM `+receipt+` AND r.change <= (SELECT e.change FROM receipt e
 				WHERE e.citizen = r.citizen AND e.subscription = r.subscription AND `+before+` ORDER BY e.change LIMIT 1)
-			ORDER BY due_at LIMIT $4) AS receipts
-		ORDER BY due_at LIMIT $4`, args...)
+			ORDER BY due_at LIMIT CAST($4 AS BIGINT)) AS receipts
+		ORDER BY due_at LIMIT CAST($4 AS BIGINT)`, args...)
 	switch {
 	case err != nil:
 		return nil, 0, s.classify(err)

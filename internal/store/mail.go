@@ -258,7 +258,7 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 			copy(v.c.publicID[:], citizen)
 			v.ClaimedUntil = until
 			return v, err
-		}, `UPDATE mail SET claimed_until = $1 WHERE id IN (SELECT id FROM mail WHERE state = 'waiting' AND way = 'smtp' AND due_at <= $2 AND claimed_until <= $2 ORDER BY due_at LIMIT $3)
+		}, `UPDATE mail SET claimed_until = $1 WHERE id IN (SELECT id FROM mail WHERE state = 'waiting' AND way = 'smtp' AND due_at <= $2 AND claimed_until <= $2 ORDER BY due_at LIMIT CAST($3 AS BIGINT))
 			AND state = 'waiting' AND claimed_until <= $2
 			RETURNING id, created_at, application, attempts, expires_at, body, (SELECT c.public_id FROM citizen c WHERE c.id = mail.citizen), (SELECT k.wrapped FROM citizen_key k WHERE k.citizen = mail.citizen)`,
 			until, t.now, limit)
