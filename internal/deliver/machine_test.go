@@ -2,9 +2,12 @@ package deliver
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -29,9 +32,15 @@ type machine struct {
 	paused  map[string]time.Time
 	hushed  map[string]time.Time // by URL: when the endpoint last asked for a pause
 	lanes   map[string]*laneModel
-	commits map[string][]commit // by citizen
-	dying   bool                // no outcome is recorded any more
+	commits map[string][]commit   // by citizen
+	mails   map[string]*mailModel // by id
+	posted  []string              // their ids, in order
+	server  mailMode
+	dying   bool // no outcome is recorded any more
 	broken  error
+
+	cancelMails func() // stops without waiting
+	stopMails   func()
 }
 
 // mode is what an endpoint does.
@@ -41,6 +50,15 @@ type mode struct {
 	reply safehttp.Response
 	fails error
 }
+
+func (v mode) answer() safehttp.Response {
+	if v.reply.Status == 0 {
+		return safehttp.Response{Status: http.StatusNoContent}
+	}
+	return v.reply
+}
+
+func (v mode) accepts() bool { return v.fails == nil && v.answer().Status < 300 }
 
 // pause is for how long an endpoint asks not to be called.
 const pause = 40 * time.Second
@@ -98,12 +116,7 @@ func (m *machine) allow(a arrival) *laneModel {
 			m.fault("%s: version %d left %v after version %d was committed", key, v, a.at.Sub(c.at), c.version)
 		}
 	}
-	if at, paused := m.paused[a.url]; paused && a.at.After(at) {
-		m.fault("%s: a message left %v after the pause began", key, a.at.Sub(at))
-	}
-	if since := a.at.Sub(m.hushed[a.url]); since > 0 && since < pause {
-		m.fault("%s: a message left %v into the pause that the endpoint asked for", key, since)
-	}
+	m.mayCall(a)
 	switch {
 	case l.underway:
 		m.fault("%s: a message left while another one was under way", key)
@@ -122,11 +135,24 @@ func (m *machine) allow(a arrival) *laneModel {
 	return l
 }
 
+// mayCall holds a message against the pauses of its endpoint.
+func (m *machine) mayCall(a arrival) {
+	if at, paused := m.paused[a.url]; paused && a.at.After(at) {
+		m.fault("%s: a message left %v after the pause began", a.url, a.at.Sub(at))
+	}
+	if since := a.at.Sub(m.hushed[a.url]); since > 0 && since < pause {
+		m.fault("%s: a message left %v into the pause that the endpoint asked for", a.url, since)
+	}
+}
+
 // unknown is a number of failures that a crash has made uncertain.
 const unknown = -1000
 
 // answer is what the endpoints do.
 func (m *machine) answer(_ int, a arrival) (safehttp.Response, error) {
+	if a.url == mailsURL {
+		return m.takeMail(a)
+	}
 	m.mu.Lock()
 	does := m.modes[a.url]
 	var l *laneModel
@@ -135,10 +161,7 @@ func (m *machine) answer(_ int, a arrival) (safehttp.Response, error) {
 	}
 	m.mu.Unlock()
 	time.Sleep(does.takes)
-	reply := does.reply
-	if reply.Status == 0 {
-		reply.Status = http.StatusNoContent
-	}
+	reply := does.answer()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if l == nil {
@@ -146,7 +169,7 @@ func (m *machine) answer(_ int, a arrival) (safehttp.Response, error) {
 	}
 	l.underway, l.answered, l.doubt = false, time.Now(), m.dying
 	switch {
-	case does.fails == nil && reply.Status < 300:
+	case does.accepts():
 		l.delivered, l.failures = l.version, 0
 	case reply.Header != nil && a.url == adaptiveURL: // it costs no attempt
 		m.hushed[a.url] = time.Now()
@@ -174,16 +197,33 @@ func (m *machine) crash() {
 			l.doubt = true
 		}
 	}
+	for _, l := range m.mails {
+		if l.answered.Equal(time.Now()) {
+			l.doubt, l.lost = true, true
+		}
+	}
 	m.mu.Unlock()
 	m.w.cancel()
+	m.cancelMails()
 	if _, err := m.w.st.Hold(ctx, "somebody else", time.Hour); err != nil { // whose epoch makes the outcomes count for nothing
 		m.w.t.Fatal(err)
 	}
-	m.w.stop()
+	m.stop()
 	m.mu.Lock()
 	m.dying = false
 	m.mu.Unlock()
+	m.start()
+}
+
+func (m *machine) start() {
 	m.w.start()
+	m.startMails()
+}
+
+// stop ends the engine, and what hands mails to the mail server, when what is under way is done.
+func (m *machine) stop() {
+	m.w.stop()
+	m.stopMails()
 }
 
 func TestStateMachine(t *testing.T) {
@@ -195,7 +235,7 @@ func TestStateMachine(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			m := &machine{
 				modes: map[string]mode{}, paused: map[string]time.Time{}, hushed: map[string]time.Time{},
-				lanes: map[string]*laneModel{}, commits: map[string][]commit{},
+				lanes: map[string]*laneModel{}, commits: map[string][]commit{}, mails: map[string]*mailModel{},
 			}
 			at := &endpoint{reply: m.answer}
 			m.w = newWorld(t, dir, keys, at)
@@ -227,14 +267,19 @@ func (m *machine) run(rt *rapid.T) {
 		adaptiveURL: w.subscribe(func(v *consent.Subscription) { v.URL, v.RetryPolicy = adaptiveURL, consent.Adaptive }),
 		letterURL:   w.subscribe(func(v *consent.Subscription) { v.URL, v.RetryPolicy = letterURL, consent.Hourly }),
 		receipts:    w.subscribeReceipts(),
+		mailsURL:    w.subscribe(func(v *consent.Subscription) { v.URL, v.UpdateType = mailsURL, consent.CitizenEmails }),
 	}
-	urls := []string{adaptiveURL, letterURL, receipts}
+	urls := []string{adaptiveURL, letterURL, receipts, mailsURL} // in the order of their numbers
+	pausable := []string{adaptiveURL, letterURL, mailsURL}
+	m.startMails()
+	defer func() { m.stopMails() }()
 	refs := []string{"A", "B", "C", "D"}
 	undo := map[string]consent.ID{}
 	state := rapid.SampledFrom([]consent.State{consent.Granted, consent.Denied})
-	rt.Repeat(map[string]func(*rapid.T){
+	steps := map[string]func(*rapid.T){
 		"": func(rt *rapid.T) {
 			time.Sleep(time.Millisecond) // what is done at once is done
+			m.checkMails()
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			if m.broken != nil {
@@ -272,7 +317,7 @@ func (m *machine) run(rt *rapid.T) {
 			m.modes[url] = modes[does]
 		},
 		"pause": func(rt *rapid.T) {
-			url := rapid.SampledFrom(urls[:2]).Draw(rt, "url")
+			url := rapid.SampledFrom(pausable).Draw(rt, "url")
 			if _, paused := m.paused[url]; !paused {
 				w.change(ids[url], func(v *consent.Subscription) { v.Status = consent.Paused })
 				m.mu.Lock()
@@ -280,10 +325,10 @@ func (m *machine) run(rt *rapid.T) {
 				m.mu.Unlock()
 			}
 		},
-		"resume": func(rt *rapid.T) { m.resume(rapid.SampledFrom(urls[:2]).Draw(rt, "url"), ids) },
+		"resume": func(rt *rapid.T) { m.resume(rapid.SampledFrom(pausable).Draw(rt, "url"), ids) },
 		"restart": func(*rapid.T) {
-			w.stop()
-			w.start()
+			m.stop()
+			m.start()
 		},
 		"crash": func(*rapid.T) { m.crash() },
 		"redeliver": func(rt *rapid.T) {
@@ -296,17 +341,22 @@ func (m *machine) run(rt *rapid.T) {
 				m.redeliver(ids[urls[at]], urls[at], log[rapid.IntRange(0, len(log)-1).Draw(rt, "entry")])
 			}
 		},
-	})
+	}
+	maps.Copy(steps, m.mailSteps())
+	rt.Repeat(steps)
 
 	m.mu.Lock()
 	clear(m.modes)
+	m.server = mailMode{arrives: true}
 	m.mu.Unlock()
+	m.resume(mailsURL, ids)
 	for _, url := range urls[:2] {
 		m.resume(url, ids)
 		time.Sleep(time.Minute) // what waited has left
 		m.resync(ids[url], url)
 	}
 	time.Sleep(3 * time.Hour)
+	m.checkMailsEnded()
 	seen := w.at.seen(w.t)
 	for _, url := range urls[:2] {
 		for _, ref := range refs {
@@ -340,10 +390,16 @@ func (m *machine) run(rt *rapid.T) {
 // redeliver makes the message of an entry of the log due at once, whatever it went through.
 func (m *machine) redeliver(id consent.ID, url string, entry store.Attempt) {
 	citizen, err := m.w.st.Citizen(ctx, m.w.app, consent.CitizenKey{ID: entry.CitizenID})
+	if errors.Is(err, store.ErrNoCitizen) {
+		return // erased: the farewell alone could be sent again
+	}
 	if err != nil {
 		m.w.t.Fatal(err)
 	}
 	m.mu.Lock()
+	if l := m.mails[entry.Event.String()]; l != nil {
+		l.again = true
+	}
 	if l := m.lanes[url+" "+citizen.ExternalRef]; l != nil {
 		l.again = true
 	}
@@ -356,10 +412,8 @@ func (m *machine) redeliver(id consent.ID, url string, entry store.Attempt) {
 // resync sends the state of everybody, for what a pause has lost.
 func (m *machine) resync(id consent.ID, url string) {
 	m.mu.Lock()
-	for ref := range m.commits {
-		if l := m.lanes[url+" "+ref]; l != nil {
-			l.again = true
-		}
+	for key, l := range m.lanes {
+		l.again = l.again || strings.HasPrefix(key, url+" ")
 	}
 	m.mu.Unlock()
 	st, p := m.w.st, store.RecoveryParams{Subscription: id, At: consent.At(time.Now())}

@@ -26,6 +26,11 @@ var mailer = store.Mailer{SMTP: true, Compose: func(g store.MailGrounds) (consen
 // invite records a PENDING consent of a new citizen, whose mail is good for a while.
 func (w *world) invite(ref string, life time.Duration) store.Recorded {
 	w.t.Helper()
+	return w.inviteBy(mailer, ref, life)
+}
+
+func (w *world) inviteBy(mailer store.Mailer, ref string, life time.Duration) store.Recorded {
+	w.t.Helper()
 	list, invited, err := w.st.RecordInviting(ctx, w.app, consent.CitizenKey{ExternalRef: ref},
 		[]consent.Transaction{storetest.Transaction("newsletter-email", consent.Consent, consent.Pending)},
 		store.Invitation{Mailer: mailer, Address: consent.Email(ref + "@example.com"), LinkEnd: func(sent consent.Instant) consent.Instant { return sent.Add(life) }}, store.Once{})

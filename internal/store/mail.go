@@ -325,6 +325,23 @@ func (t *tx) endMail(ctx context.Context, change int64, state consent.EmailState
 	return err
 }
 
+// useMail ends the mail of a sign-up whose link was used, for then it has arrived whatever
+// is known of it, and forgets what was written: nobody needs another one.
+func (t *tx) useMail(ctx context.Context, signUp int64) error {
+	if _, err := t.exec(ctx, `UPDATE mail SET state = 'sent', ended_at = $2 WHERE id = (SELECT mail FROM sign_up WHERE id = $1) AND state = 'waiting'`, signUp, t.now); err != nil {
+		return err
+	}
+	for _, q := range []string{
+		`UPDATE mail SET body = NULL WHERE id = (SELECT mail FROM sign_up WHERE id = $1)`,
+		`UPDATE change SET body = NULL WHERE id = (SELECT m.change FROM mail m JOIN sign_up u ON u.mail = m.id WHERE u.id = $1)`,
+	} {
+		if _, err := t.exec(ctx, q, signUp); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // mailOf gives the mail that an entry is of, zero where it is of none.
 func (t *tx) mailOf(ctx context.Context, change int64) (id consent.ID, err error) {
 	var public []byte

@@ -535,10 +535,13 @@ func (t *tx) liftAfter(ctx context.Context, c *citizenRow, address consent.Email
 	return t.liftSuppressions(ctx, c, consent.EmailContact, channels, granted.Client, "double opt-in")
 }
 
-// endSignUp notes how a sign-up ended.
+// endSignUp notes how a sign-up ended, by its link.
 func (t *tx) endSignUp(ctx context.Context, c *citizenRow, v SignUp, content signUpContent, state signUpState) error {
 	sealed, err := c.sealSignUp(v.ID, content)
 	if err != nil {
+		return err
+	}
+	if err := t.useMail(ctx, v.number); err != nil {
 		return err
 	}
 	_, err = t.exec(ctx, `UPDATE sign_up SET state = $2, ended_at = $3, sealed = $4 WHERE id = $1`, v.number, string(state), t.now, sealed)
