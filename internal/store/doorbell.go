@@ -24,12 +24,13 @@ type doorbells struct {
 	mu      sync.Mutex
 	waiting map[chan struct{}]bell
 	setups  int64         // how often bellSetup rang here
+	first   chan struct{} // tells the relay that somebody waits where nobody did
 	out     chan struct{} // wakes the relay
 	pending bell          // for the relay
 }
 
 func newDoorbells() *doorbells {
-	return &doorbells{waiting: map[chan struct{}]bell{}, out: make(chan struct{}, 1)}
+	return &doorbells{waiting: map[chan struct{}]bell{}, first: make(chan struct{}, 1), out: make(chan struct{}, 1)}
 }
 
 // ring wakes everyone here and lets the relay tell the other processes.
@@ -72,10 +73,23 @@ func (d *doorbells) take() bell {
 	return b
 }
 
+// heard reports whether anybody waits.
+func (d *doorbells) heard() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return len(d.waiting) > 0
+}
+
 func (d *doorbells) listen(b bell) (<-chan struct{}, func()) {
 	c := make(chan struct{}, 1)
 	d.mu.Lock()
 	d.waiting[c] = b
+	if len(d.waiting) == 1 {
+		select {
+		case d.first <- struct{}{}:
+		default:
+		}
+	}
 	d.mu.Unlock()
 	return c, func() {
 		d.mu.Lock()

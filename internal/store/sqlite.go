@@ -99,21 +99,32 @@ func (sqlite) again(err error) bool {
 	return errors.As(err, &e) && e.Code()&0xff == sqlite3.SQLITE_BUSY
 }
 
-// relay notices what other processes, the data commands, have committed: every
-// commit changes the write-ahead log. Commits of our own ring as well, at most twice
-// a second.
+// relay notices what other processes, the data commands, have committed, while somebody
+// waits for it: every commit changes the write-ahead log. Commits of our own ring as well,
+// at most twice a second.
 func (d sqlite) relay(ctx context.Context, s *Store) {
-	tick := time.NewTicker(500 * time.Millisecond)
+	const pause = 500 * time.Millisecond
+	tick := time.NewTicker(pause)
 	defer tick.Stop()
+	ticks := true
 	type mark struct {
 		at   time.Time
 		size int64
 	}
 	var seen mark
 	for {
+		switch heard := s.doorbells.heard(); {
+		case heard && !ticks:
+			ticks = true
+			tick.Reset(pause)
+		case !heard && ticks:
+			ticks = false
+			tick.Stop()
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.doorbells.first:
 		case <-s.doorbells.out: // nobody else needs to be told
 			s.doorbells.take()
 		case <-tick.C:
