@@ -46,13 +46,25 @@ func news(t *testing.T, v store.ListedChange) string {
 	return strings.Join(words, " ")
 }
 
+// changes waits until the feed tells of all that was committed, and gives it.
 func changes(t *testing.T, st *store.Store, app int64) []store.ListedChange {
 	t.Helper()
-	list, _, err := st.Changes(ctx, app, store.Place{}, 100_000)
+	last, err := st.LastChange(ctx, app)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return list
+	for until := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		list, end, err := st.Changes(ctx, app, store.Place{}, 100_000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if end == last {
+			return list
+		}
+		if time.Now().After(until) {
+			t.Fatalf("the feed tells of changes until %v, want %v", end, last)
+		}
+	}
 }
 
 func said(t *testing.T, st *store.Store, app int64) []string {

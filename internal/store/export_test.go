@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -66,4 +68,14 @@ func (s *Store) AgeSignUps(ctx context.Context, by time.Duration) error {
 		_, err := t.exec(ctx, `UPDATE sign_up SET created_at = created_at - $1`, by.Microseconds())
 		return err
 	})
+}
+
+// LastChange gives the place of the last change of an application, which the feed may not
+// tell of yet: on PostgreSQL it does once no older transaction runs, whosever it is.
+func (s *Store) LastChange(ctx context.Context, application int64) (last Place, err error) {
+	err = s.read.QueryRowContext(ctx, `SELECT position, id FROM change WHERE application = $1 ORDER BY position DESC, id DESC LIMIT 1`, application).Scan(&last.Major, &last.Minor)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = nil
+	}
+	return last, err
 }
