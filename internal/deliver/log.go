@@ -28,7 +28,7 @@ func (e *Engine) entry(sub store.Registered, m message, r result, o store.Settle
 		a.Outcome, a.Event, a.Sequence, a.Number, a.Reason = store.OutcomeErased, consent.ID{}, m.lane.Version, 0, "the citizen was erased"
 		return a
 	case m.ended:
-		a.Outcome, a.Number, a.Reason = store.OutcomeExpired, 0, "the link in the mail has ended"
+		a.Outcome, a.Number, a.Reason = store.OutcomeExpired, 0, "the link in the mail has ended, or was used"
 		return a
 	case o.Delivered:
 		a.Outcome = store.OutcomeDelivered

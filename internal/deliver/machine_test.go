@@ -188,8 +188,9 @@ func (m *machine) committed(ref string, version int64) {
 	m.commits[ref] = append(m.commits[ref], commit{time.Now(), version})
 }
 
-// crash ends the engine as if its process had died: what is under way arrives, and no outcome is recorded any more.
-func (m *machine) crash() {
+// crash ends the engine as if its process had died: what is under way arrives, and no outcome is recorded any more. The next
+// one starts after a while.
+func (m *machine) crash(down time.Duration) {
 	m.mu.Lock()
 	m.dying = true
 	for _, l := range m.lanes {
@@ -212,6 +213,7 @@ func (m *machine) crash() {
 	m.mu.Lock()
 	m.dying = false
 	m.mu.Unlock()
+	time.Sleep(down)
 	m.start()
 }
 
@@ -227,7 +229,7 @@ func (m *machine) stop() {
 }
 
 func TestStateMachine(t *testing.T) {
-	checks(t, 10) // -short makes a fifth of it
+	checks(t, 30) // -short makes a fifth of it
 	keys := storetest.Keys(t)
 	rapid.Check(t, func(rt *rapid.T) {
 		var failed any
@@ -271,11 +273,16 @@ func (m *machine) run(rt *rapid.T) {
 	}
 	urls := []string{adaptiveURL, letterURL, receipts, mailsURL} // in the order of their numbers
 	pausable := []string{adaptiveURL, letterURL, mailsURL}
+	m.server = mailModes[rapid.IntRange(0, len(mailModes)-1).Draw(rt, "mail server")]
+	if rapid.Bool().Draw(rt, "mails by the mail server") {
+		m.pause(mailsURL, ids)
+	}
 	m.startMails()
 	defer func() { m.stopMails() }()
 	refs := []string{"A", "B", "C", "D"}
 	undo := map[string]consent.ID{}
 	state := rapid.SampledFrom([]consent.State{consent.Granted, consent.Denied})
+	down := rapid.SampledFrom([]time.Duration{0, 10 * time.Second, 10 * time.Minute})
 	steps := map[string]func(*rapid.T){
 		"": func(rt *rapid.T) {
 			time.Sleep(time.Millisecond) // what is done at once is done
@@ -316,21 +323,14 @@ func (m *machine) run(rt *rapid.T) {
 			defer m.mu.Unlock()
 			m.modes[url] = modes[does]
 		},
-		"pause": func(rt *rapid.T) {
-			url := rapid.SampledFrom(pausable).Draw(rt, "url")
-			if _, paused := m.paused[url]; !paused {
-				w.change(ids[url], func(v *consent.Subscription) { v.Status = consent.Paused })
-				m.mu.Lock()
-				m.paused[url] = time.Now()
-				m.mu.Unlock()
-			}
-		},
+		"pause":  func(rt *rapid.T) { m.pause(rapid.SampledFrom(pausable).Draw(rt, "url"), ids) },
 		"resume": func(rt *rapid.T) { m.resume(rapid.SampledFrom(pausable).Draw(rt, "url"), ids) },
-		"restart": func(*rapid.T) {
+		"restart": func(rt *rapid.T) {
 			m.stop()
+			time.Sleep(down.Draw(rt, "down"))
 			m.start()
 		},
-		"crash": func(*rapid.T) { m.crash() },
+		"crash": func(rt *rapid.T) { m.crash(down.Draw(rt, "down")) },
 		"redeliver": func(rt *rapid.T) {
 			at := rapid.IntRange(0, len(urls)-1).Draw(rt, "url")
 			log, _, err := w.st.Attempts(ctx, store.AttemptFilter{Subscription: int64(at + 1), Limit: 10})
@@ -349,6 +349,7 @@ func (m *machine) run(rt *rapid.T) {
 	clear(m.modes)
 	m.server = mailMode{arrives: true}
 	m.mu.Unlock()
+	up := time.Now()
 	m.resume(mailsURL, ids)
 	for _, url := range urls[:2] {
 		m.resume(url, ids)
@@ -356,7 +357,7 @@ func (m *machine) run(rt *rapid.T) {
 		m.resync(ids[url], url)
 	}
 	time.Sleep(3 * time.Hour)
-	m.checkMailsEnded()
+	m.checkMailsEnded(up)
 	seen := w.at.seen(w.t)
 	for _, url := range urls[:2] {
 		for _, ref := range refs {
@@ -430,6 +431,16 @@ func (m *machine) resync(id consent.ID, url string) {
 	}); err != nil {
 		m.w.t.Fatal(err)
 	}
+}
+
+func (m *machine) pause(url string, ids map[string]consent.ID) {
+	if _, paused := m.paused[url]; paused {
+		return
+	}
+	m.w.change(ids[url], func(v *consent.Subscription) { v.Status = consent.Paused })
+	m.mu.Lock()
+	m.paused[url] = time.Now()
+	m.mu.Unlock()
 }
 
 func (m *machine) resume(url string, ids map[string]consent.ID) {

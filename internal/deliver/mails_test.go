@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"sync"
 	"testing"
@@ -187,4 +188,49 @@ func TestMailsByAMailServer(t *testing.T) {
 			t.Errorf("one who was erased was sent %d mails", n)
 		}
 	})
+}
+
+// Two processes on one database hand over each mail once.
+func TestEachMailIsHandedOverOnce(t *testing.T) {
+	o := store.Options{DatabaseURL: storetest.Postgres(t), Keys: storetest.Keys(t)}
+	w := &world{t: t, st: storetest.Open(t, o)}
+	w.app = storetest.Application(t, w.st, "northwind").Application
+	const mails = 60
+	sent := make(chan consent.ID, 2*mails)
+	run, stop := context.WithCancel(ctx)
+	var processes sync.WaitGroup
+	defer func() { stop(); processes.Wait() }()
+	for _, st := range []*store.Store{w.st, storetest.Open(t, o)} {
+		processes.Go(func() {
+			RunMails(run, st, MailOptions{Send: func(_ context.Context, m consent.CitizenEmail) (bool, error) {
+				sent <- m.EventID
+				return false, nil
+			}})
+		})
+	}
+	var people sync.WaitGroup
+	for i := range mails {
+		people.Go(func() { w.invite(fmt.Sprint("new-", i), time.Hour) })
+	}
+	people.Wait()
+	seen := map[consent.ID]bool{}
+	for len(seen) < mails {
+		select {
+		case id := <-sent:
+			if seen[id] {
+				t.Fatalf("mail %v was handed over twice", id)
+			}
+			seen[id] = true
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%d of %d mails were handed over", len(seen), mails)
+		}
+	}
+	stop()
+	processes.Wait() // all that was handed over is noted
+	if len(sent) != 0 {
+		t.Errorf("%d mails were handed over again", len(sent))
+	}
+	if list, next, err := w.st.ClaimMails(ctx, mails, time.Minute); len(list) != 0 || next != 0 || err != nil {
+		t.Errorf("%d mails are left to be handed over, the next at %v, %v", len(list), next, err)
+	}
 }

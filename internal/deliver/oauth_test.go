@@ -250,6 +250,10 @@ func TestRefreshTokensRotate(t *testing.T) {
 // while.
 func TestTokenEndpointThatFails(t *testing.T) {
 	long := strings.Repeat("x", consent.MaxToken+1)
+	crowd := int64(20)
+	if testing.Short() {
+		crowd = 5
+	}
 	for name, c := range map[string]struct {
 		answer safehttp.Response
 		err    error
@@ -276,7 +280,7 @@ func TestTokenEndpointThatFails(t *testing.T) {
 			inBubble(t, at, func(t *testing.T, w *world) {
 				at.tokens.behave(func(url.Values) (safehttp.Response, error) { return c.answer, c.err })
 				id := w.subscribe(refreshing)
-				for i := range 20 {
+				for i := range crowd {
 					w.record(fmt.Sprint("CUST-", i), consent.Granted)
 				}
 				time.Sleep(29 * time.Second)
@@ -285,7 +289,7 @@ func TestTokenEndpointThatFails(t *testing.T) {
 				if want := "the endpoint answered 401, and the token could not be refreshed: " + c.reason; v.Endpoint.LastReason != want {
 					t.Errorf("the reason is %q, want %q", v.Endpoint.LastReason, want)
 				}
-				if v.Endpoint.Failed != 60 || v.Secrets.Token != "stale" || v.Secrets.RefreshToken != "refresh-0" {
+				if v.Endpoint.Failed != 3*crowd || v.Secrets.Token != "stale" || v.Secrets.RefreshToken != "refresh-0" {
 					t.Errorf("%d attempts; kept %+v", v.Endpoint.Failed, v.Secrets)
 				}
 				if testing.Short() && name != "down" { // what follows is the same for all, and 70 minutes take long under the race detector
@@ -294,7 +298,7 @@ func TestTokenEndpointThatFails(t *testing.T) {
 				at.tokens.behave(nil)
 				time.Sleep(70 * time.Minute)
 				at.tokens.expectAsked(t, 2)
-				if v := w.read(id); v.Endpoint.Delivered != 20 || v.Endpoint.Failed != 60 {
+				if v := w.read(id); v.Endpoint.Delivered != crowd || v.Endpoint.Failed != 3*crowd {
 					t.Errorf("%d delivered, %d attempts failed", v.Endpoint.Delivered, v.Endpoint.Failed)
 				}
 			})
