@@ -45,8 +45,9 @@ func (t *tx) endpoint(ctx context.Context, subscription int64) (known bool, err 
 
 // MarkDown notes that an endpoint is down since an instant and when the first probe may
 // leave. It reports whether that is news.
-func (s *Store) MarkDown(ctx context.Context, subscription int64, at consent.Instant, pause time.Duration) (news bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) MarkDown(ctx context.Context, subscription int64, at consent.Instant, pause time.Duration) (bool, error) {
+	var news bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		if known, err := t.endpoint(ctx, subscription); !known || err != nil {
 			return err
 		}
@@ -56,25 +57,27 @@ func (s *Store) MarkDown(ctx context.Context, subscription int64, at consent.Ins
 		t.rings |= bellSetup
 		return err
 	})
-	return news, err
+	return outcome(&news, err)
 }
 
 // ClaimProbe gives the caller, of all who ask, the right to send one probe to an endpoint
 // that is down, if it is time for one. No other one leaves before busy, by which the probe
 // has been answered.
-func (s *Store) ClaimProbe(ctx context.Context, subscription int64, now, busy consent.Instant) (mine bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) ClaimProbe(ctx context.Context, subscription int64, now, busy consent.Instant) (bool, error) {
+	var mine bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		n, err := changed(ctx, t, `UPDATE endpoint SET probe_at = $3 WHERE subscription = $1 AND down_since > 0 AND probe_at <= $2`, subscription, now, busy)
 		mine = n == 1
 		return err
 	})
-	return mine, err
+	return outcome(&mine, err)
 }
 
 // ProbeFailed notes that the endpoint is still down, doubles the pause before the next
 // probe up to longest, and gives when that may leave.
-func (s *Store) ProbeFailed(ctx context.Context, subscription int64, now consent.Instant, longest time.Duration) (next consent.Instant, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) ProbeFailed(ctx context.Context, subscription int64, now consent.Instant, longest time.Duration) (consent.Instant, error) {
+	var next consent.Instant
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		err := t.row(ctx, `UPDATE endpoint SET probe_pause = CASE WHEN 2 * probe_pause > $3 THEN $3 ELSE 2 * probe_pause END,
 				probe_at = $2 + CASE WHEN 2 * probe_pause > $3 THEN $3 ELSE 2 * probe_pause END
 			WHERE subscription = $1 AND down_since > 0 RETURNING probe_at`, subscription, now, int64(longest/time.Microsecond)).Scan(&next)
@@ -84,19 +87,20 @@ func (s *Store) ProbeFailed(ctx context.Context, subscription int64, now consent
 		t.rings |= bellSetup
 		return err
 	})
-	return next, err
+	return outcome(&next, err)
 }
 
 // MarkBack notes that an endpoint which was down is back: what failed before is due. It
 // reports whether that is news.
-func (s *Store) MarkBack(ctx context.Context, subscription int64, at consent.Instant) (news bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) MarkBack(ctx context.Context, subscription int64, at consent.Instant) (bool, error) {
+	var news bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		n, err := changed(ctx, t, `UPDATE endpoint SET down_since = 0, probe_at = 0, released_at = $2 WHERE subscription = $1 AND down_since > 0`, subscription, at)
 		news = n == 1
 		t.rings |= bellSetup
 		return err
 	})
-	return news, err
+	return outcome(&news, err)
 }
 
 // Hush notes that an endpoint asked for a pause until an instant.

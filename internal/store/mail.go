@@ -245,14 +245,17 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 	if err := s.fixed.QueryRowContext(ctx, waits).Scan(&first); err != nil || !first.Valid || consent.Instant(first.Int64) > now() {
 		return nil, consent.Instant(first.Int64), s.classify(err)
 	}
-	var rows []claimed
+	var got struct {
+		rows []claimed
+		next consent.Instant
+	}
 	err = s.update(ctx, func(ctx context.Context, t *tx) error {
-		rows, next = nil, 0
+		got.rows, got.next = nil, 0
 		if _, err := t.exec(ctx, `UPDATE mail SET state = $1, ended_at = $2, body = NULL WHERE state = 'waiting' AND expires_at <= $2`, string(consent.EmailExpired), t.now); err != nil {
 			return err
 		}
 		until := t.now.Add(ttl)
-		rows, err = collect(ctx, t, func(r *sql.Rows) (v claimed, err error) {
+		rows, err := collect(ctx, t, func(r *sql.Rows) (v claimed, err error) {
 			var citizen []byte
 			err = r.Scan(&v.Number, &v.made, &v.Application, &v.Attempts, &v.ExpiresAt, &v.body, &citizen, &v.c.wrapped)
 			copy(v.c.publicID[:], citizen)
@@ -266,14 +269,15 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 			return err
 		}
 		var at sql.NullInt64
-		err := t.row(ctx, waits).Scan(&at)
-		next = consent.Instant(at.Int64)
+		err = t.row(ctx, waits).Scan(&at)
+		got.rows, got.next = rows, consent.Instant(at.Int64)
 		return err
 	})
+	set, err := outcome(&got, err)
 	if err != nil {
 		return nil, 0, err
 	}
-	for _, v := range rows {
+	for _, v := range set.rows {
 		if v.c.key, err = s.keys.Unwrap(v.c.context("citizen key"), v.c.wrapped); err != nil {
 			return nil, 0, fmt.Errorf("key of citizen %s: %w", v.c.publicID, err)
 		}
@@ -286,7 +290,7 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 		}
 		list = append(list, v.DueMail)
 	}
-	return list, next, nil
+	return list, set.next, nil
 }
 
 // SettleMail notes what became of an attempt to send a mail: its end, or, in the state

@@ -175,8 +175,9 @@ type Discard struct {
 }
 
 // Discard ends messages of one citizen that wait, and says how many they were.
-func (s *Store) Discard(ctx context.Context, applications []int64, id consent.ID, which Discard, actor string) (ended int64, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) Discard(ctx context.Context, applications []int64, id consent.ID, which Discard, actor string) (int64, error) {
+	var ended int64
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		ended = 0
 		sub, err := s.findSubscription(ctx, t, applications, id)
 		if err != nil {
@@ -221,7 +222,7 @@ func (s *Store) Discard(ctx context.Context, applications []int64, id consent.ID
 		}
 		return t.audit(ctx, sub.Application, actor, "subscription.discard", fmt.Sprintf("%s: %d messages", sub.ID, ended))
 	})
-	return ended, err
+	return outcome(&ended, err)
 }
 
 // discard deletes rows as they were read: one to which something newer came stays.
