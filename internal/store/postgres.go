@@ -144,13 +144,13 @@ func (postgres) hear(ctx context.Context, s *Store) error {
 		return err
 	}
 	defer conn.Close()
-	s.doorbells.ringHere(bellAll) // whatever was missed
 	return conn.Raw(func(c any) error {
 		pg := c.(*stdlib.Conn).Conn()
 		defer pg.Close(context.WithoutCancel(ctx)) // it listens: not for the pool
 		if _, err := pg.Exec(ctx, `LISTEN opencpm`); err != nil {
 			return err
 		}
+		s.doorbells.ringHere(bellAll) // whatever was missed until now
 		for {
 			n, err := pg.WaitForNotification(ctx)
 			if err != nil {
