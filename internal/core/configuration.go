@@ -152,8 +152,11 @@ func (s *Service) editCatalogue(ctx context.Context, applicationID, actor string
 		}
 		// An earlier request with the same key is asked for only now: if it was in time to
 		// be in what was read, its outcome is there as well.
-		if done, err := s.store.Outcome(ctx, once, &written); done || err != nil {
-			return written, err
+		var earlier []consent.Revision
+		if done, err := s.store.Outcome(ctx, once, &earlier); err != nil {
+			return nil, err
+		} else if done {
+			return earlier, nil
 		}
 		changes, err := edit(present)
 		if err != nil || len(changes) == 0 {

@@ -158,7 +158,7 @@ func (s *Store) parked(ctx context.Context, q reader, applications []int64, id c
 
 // DecideCapture ends a capture that waits, once. One that is accepted is recorded as what
 // accept makes of it, by the invitation that it gives where something of it is PENDING.
-func (s *Store) DecideCapture(ctx context.Context, applications []int64, id consent.ID, actor string, accept func(applicationID string, v *Captured) (Invitation, error)) (recorded []Recorded, err error) {
+func (s *Store) DecideCapture(ctx context.Context, applications []int64, id consent.ID, actor string, accept func(applicationID string, v *Captured) (Invitation, error)) ([]Recorded, error) {
 	v, application, applicationID, err := s.parked(ctx, s.read, applications, id)
 	if err != nil {
 		return nil, s.classify(err)
@@ -171,6 +171,7 @@ func (s *Store) DecideCapture(ctx context.Context, applications []int64, id cons
 		}
 	}
 	key := consent.CitizenKey{ID: v.CitizenID}
+	var recorded []Recorded
 	err = s.do(ctx, &write{citizens: []*citizenWrite{{application: application, key: key, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 		recorded = nil
 		if n, err := t.count(ctx, `DELETE FROM parked_capture WHERE public_id = $1`, id[:]); err != nil || n == 0 {

@@ -436,8 +436,8 @@ type CreatedCitizen struct {
 // reference that exists, or stands twice in the list, is a Conflict; its place in the
 // error is that in "citizens". repeated says that an earlier request with the same Once
 // created them.
-func (s *Store) CreateCitizens(ctx context.Context, application int64, list []NewCitizen, actor string, once Once) (out []CreatedCitizen, repeated bool, err error) {
-	out = make([]CreatedCitizen, len(list))
+func (s *Store) CreateCitizens(ctx context.Context, application int64, list []NewCitizen, actor string, once Once) ([]CreatedCitizen, bool, error) {
+	out := make([]CreatedCitizen, len(list))
 	citizens, recorded, submitted := make([]consent.Citizen, len(list)), make([]Recorded, len(list)), make([]Submitted, len(list))
 	var writes []*citizenWrite
 	for i, v := range list {
@@ -455,7 +455,7 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 		writes = append(writes, steps...)
 	}
 	done := once.guardAll(writes, &out)
-	err = s.do(ctx, &write{citizens: writes, run: func(ctx context.Context, t *tx) error {
+	err := s.do(ctx, &write{citizens: writes, run: func(ctx context.Context, t *tx) error {
 		if *done {
 			return nil
 		}
@@ -464,7 +464,10 @@ func (s *Store) CreateCitizens(ctx context.Context, application int64, list []Ne
 		}
 		return once.keep(ctx, t, out)
 	}})
-	return out, *done, err
+	if err != nil {
+		return nil, false, err
+	}
+	return out, *done, nil
 }
 
 // ChangeCitizen changes the details of a citizen and, where edit gives another

@@ -113,15 +113,16 @@ func (o Once) guardAll(writes []*citizenWrite, out any) (done *bool) {
 
 // Outcome reads the outcome of an earlier request with the same key into out, for a
 // use case that must know it before it looks at anything else.
-func (s *Store) Outcome(ctx context.Context, once Once, out any) (done bool, err error) {
+func (s *Store) Outcome(ctx context.Context, once Once, out any) (bool, error) {
 	if once.Key == "" {
 		return false, nil
 	}
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+	var done bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) (err error) {
 		done, err = once.again(ctx, t, out)
 		return err
 	})
-	return done, err
+	return outcome(&done, err)
 }
 
 // overtaken is for a write that finds the outcome of another one with its key only

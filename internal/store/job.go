@@ -193,8 +193,10 @@ func (s *Store) LiveJobs(ctx context.Context, application int64, after consent.I
 // CancelJob ends a job of one of the applications that nobody has begun, and asks for
 // the end of one that runs: it comes after the present step. One that has ended stays
 // as it is. ended says that it ended by this.
-func (s *Store) CancelJob(ctx context.Context, applications []int64, id consent.ID, actor string) (j Job, ended bool, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) (err error) {
+func (s *Store) CancelJob(ctx context.Context, applications []int64, id consent.ID, actor string) (Job, bool, error) {
+	var j Job
+	var ended bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) (err error) {
 		ended = false
 		if _, err := t.exec(ctx, `UPDATE job SET version = version WHERE public_id = $1`, id[:]); err != nil { // locks the row
 			return err
@@ -217,7 +219,10 @@ func (s *Store) CancelJob(ctx context.Context, applications []int64, id consent.
 		}
 		return t.audit(ctx, j.Application, actor, "job.cancel", j.ID.String())
 	})
-	return j, ended && err == nil, err
+	if err != nil {
+		return Job{}, false, err
+	}
+	return j, ended, nil
 }
 
 // endJob ends a job; its files are kept for a while from now on, or until they expire.

@@ -80,12 +80,12 @@ const (
 // AnswerLinkRequest makes the mails of a request ready, one for each citizen, and forgets
 // it; of one that another node has answered nothing is made. A code is for the first
 // of the citizens alone.
-func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) (mails int, err error) {
+func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) (int, error) {
 	if q.Code {
 		citizens = citizens[:min(len(citizens), 1)]
 	}
 	w := &write{}
-	allowed := false
+	mails, allowed := 0, false
 	for i, id := range citizens {
 		w.citizens = append(w.citizens, &citizenWrite{application: q.Application, key: consent.CitizenKey{ID: id}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			if i == 0 {
@@ -114,8 +114,8 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 			return err
 		}
 	}
-	err = s.do(ctx, w)
-	return mails, err
+	err := s.do(ctx, w)
+	return outcome(&mails, err)
 }
 
 func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer) (made bool, err error) {
@@ -167,11 +167,12 @@ func (s *Store) codeHash(address []byte, code string) []byte {
 // RedeemCode gives the grounds of a token of the citizen to whom a code was sent, once. It
 // is false for whatever is wrong with the code, after the same work; the fifth wrong one
 // ends it.
-func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, code string, expires consent.Instant) (g TokenGrounds, good bool, err error) {
+func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, code string, expires consent.Instant) (TokenGrounds, bool, error) {
 	index := s.addressIndex(application, address)
 	hash := s.codeHash(index, code)
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
-		g, good = TokenGrounds{}, false
+	var g *TokenGrounds
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
+		g = nil
 		var kept []byte
 		c := citizenRow{application: application}
 		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND tries < $3 AND expires_at > $4 RETURNING citizen, code`,
@@ -185,9 +186,13 @@ func (s *Store) RedeemCode(ctx context.Context, application int64, address conse
 		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2`, application, index); err != nil {
 			return err
 		}
-		good = true
-		g, err = t.issueSingle(ctx, &c, "sign-in-code", expires)
+		issued, err := t.issueSingle(ctx, &c, "sign-in-code", expires)
+		g = &issued
 		return err
 	})
-	return g, good, err
+	redeemed, err := outcome(&g, err)
+	if err != nil || redeemed == nil {
+		return TokenGrounds{}, false, err
+	}
+	return *redeemed, true, nil
 }

@@ -58,7 +58,7 @@ func (s *Store) IssueToken(ctx context.Context, application int64, key consent.C
 		return t.row(ctx, `INSERT INTO token_issue (application, kind, citizen, reference, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number`,
 			application, string(SingleToken), c.id, reference, actor, t.now, expires).Scan(&g.Issue)
 	})
-	return g, err
+	return outcome(&g, err)
 }
 
 // SubscriptionGrounds gives the grounds for tokens in the messages of a subscription, by
@@ -80,9 +80,10 @@ func (s *Store) SubscriptionGrounds(ctx context.Context, sub Registered, citizen
 	return grounds, s.classify(err)
 }
 
-func (s *Store) subscriptionIssue(ctx context.Context, sub Registered) (number int64, err error) {
+func (s *Store) subscriptionIssue(ctx context.Context, sub Registered) (int64, error) {
 	const inUse = `SELECT number FROM token_issue WHERE subscription = $1 AND revoked_at IS NULL`
-	err = s.fixed.QueryRowContext(ctx, inUse, sub.Number).Scan(&number)
+	var number int64
+	err := s.fixed.QueryRowContext(ctx, inUse, sub.Number).Scan(&number)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return number, s.classify(err)
 	}
@@ -98,7 +99,7 @@ func (s *Store) subscriptionIssue(ctx context.Context, sub Registered) (number i
 		}
 		return err
 	})
-	return number, err
+	return outcome(&number, err)
 }
 
 // TokenHolder is the citizen of a token as they are now.

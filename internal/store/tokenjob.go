@@ -476,11 +476,12 @@ const retrySchedule = time.Hour
 // ScheduleTokens begins the scheduled job of an application where the last one was begun
 // before an instant, there was none, or it has failed, and says whether it did. Of all
 // nodes that ask one begins it.
-func (s *Store) ScheduleTokens(ctx context.Context, n NewTokens, before consent.Instant) (begun bool, err error) {
+func (s *Store) ScheduleTokens(ctx context.Context, n NewTokens, before consent.Instant) (bool, error) {
 	if due, err := scheduleDue(ctx, s.fixed, n.Application, before, now()); err != nil || !due {
 		return false, s.classify(err)
 	}
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+	var begun bool
+	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		begun = false
 		// Locks the application: the second of two nodes sees what the first one did.
 		if _, err := t.exec(ctx, `UPDATE application SET revision = revision WHERE id = $1`, n.Application); err != nil {
@@ -494,7 +495,7 @@ func (s *Store) ScheduleTokens(ctx context.Context, n NewTokens, before consent.
 		_, err = t.createTokenJob(ctx, n, TokenParams{Everyone: true, Scheduled: true, TokenPlan: n.TokenPlan}, consent.Platform.ID)
 		return err
 	})
-	return begun && err == nil, err
+	return outcome(&begun, err)
 }
 
 func scheduleDue(ctx context.Context, q reader, application int64, before, at consent.Instant) (bool, error) {

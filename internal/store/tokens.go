@@ -18,8 +18,9 @@ type Claim struct {
 // renew its token for as long as ttl by the database's clock. There is no right, and Until
 // is zero, where somebody else has it, or where the token is not the stale one any more:
 // then somebody has renewed or replaced it.
-func (s *Store) ClaimToken(ctx context.Context, subscription int64, stale string, ttl time.Duration) (c Claim, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) ClaimToken(ctx context.Context, subscription int64, stale string, ttl time.Duration) (Claim, error) {
+	var c Claim
+	err := s.update(ctx, func(ctx context.Context, t *tx) (err error) {
 		c = Claim{}
 		var busy consent.Instant
 		if c.Registered, busy, err = s.lockTokens(ctx, t, subscription); err != nil {
@@ -33,7 +34,7 @@ func (s *Store) ClaimToken(ctx context.Context, subscription int64, stale string
 		_, err = t.exec(ctx, `UPDATE subscription SET refreshing_until = $2 WHERE id = $1`, subscription, c.Until)
 		return err
 	})
-	return c, err
+	return outcome(&c, err)
 }
 
 // lockTokens reads a subscription under the lock of its row, and until when somebody
@@ -79,8 +80,9 @@ type Token struct {
 // KeepToken stores what a claim led to, ends it, and gives the subscription as it is now.
 // What somebody changed meanwhile stays: an access token that was set is not replaced, and
 // where the token would be got in another way by now nothing is kept at all.
-func (s *Store) KeepToken(ctx context.Context, c Claim, token Token) (v Registered, err error) {
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
+func (s *Store) KeepToken(ctx context.Context, c Claim, token Token) (Registered, error) {
+	var v Registered
+	err := s.update(ctx, func(ctx context.Context, t *tx) (err error) {
 		if v, _, err = s.lockTokens(ctx, t, c.Number); err != nil {
 			return err
 		}
@@ -107,5 +109,5 @@ func (s *Store) KeepToken(ctx context.Context, c Claim, token Token) (v Register
 		t.rings |= bellSetup
 		return t.audit(ctx, v.Application, consent.Platform.ID, "subscription.token.refresh", v.ID.String())
 	})
-	return v, err
+	return outcome(&v, err)
 }

@@ -72,9 +72,11 @@ func (s *Store) Leaver(ctx context.Context, citizen, link int64) (v Leaver, keys
 // transaction, where it finds any; left is false otherwise.
 func (s *Store) RecordLeaving(ctx context.Context, application int64, citizen consent.ID, transaction consent.Transaction,
 	decide func(*consent.Projection, consent.Instant) []consent.Change,
-) (out Recorded, left bool, err error) {
+) (Recorded, bool, error) {
 	key := consent.CitizenKey{ID: citizen}
-	err = s.do(ctx, &write{citizens: []*citizenWrite{{
+	var out Recorded
+	var left bool
+	err := s.do(ctx, &write{citizens: []*citizenWrite{{
 		application: application, key: key,
 		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
 			of := transaction
@@ -85,6 +87,8 @@ func (s *Store) RecordLeaving(ctx context.Context, application int64, citizen co
 			return s.recording(application, key, of, &out).apply(ctx, t, c, created)
 		},
 	}}})
-	out, err = outcome(&out, err)
-	return out, left && err == nil, err
+	if err != nil {
+		return Recorded{}, false, err
+	}
+	return out, left, nil
 }
