@@ -146,8 +146,9 @@ var marketing = consent.Catalogue{Purposes: []consent.Purpose{{ID: "newsletter",
 // historyIn is what was recorded of somebody.
 func historyIn() core.History {
 	evidence := consent.Evidence{RecordedAt: noon, ObtainedAt: noon, Channel: "preference-centre", ByCitizen: true, Policy: &consent.Citation{Ref: "policy-01", Version: 7}}
-	first := evidence
-	first.ByCitizen, first.RecordedAt, first.Client = false, noon.Add(-48*3600e9), consent.Recorder{ID: "crm", Name: "CRM"}
+	first, listed := evidence, consent.Evidence{RecordedAt: noon.Add(-50 * 3600e9), ObtainedAt: noon.Add(-50 * 3600e9), Client: consent.Recorder{ID: "crm", Name: "CRM"}}
+	first.ByCitizen, first.RecordedAt, first.ObtainedAt, first.Client = false, noon.Add(-48*3600e9), noon.Add(-49*3600e9), consent.Recorder{ID: "crm", Name: "CRM"}
+	first.Attribution = consent.Attribution{VisitorAddress: "2001:db8::7", VisitorAgent: "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36"}
 	first.ID, evidence.ID = fixedID(1), fixedID(2)
 	answer := evidence
 	answer.ID = fixedID(3)
@@ -157,8 +158,10 @@ func historyIn() core.History {
 			Purposes: []consent.Purpose{{ID: "newsletter", Name: "Newsletter"}, {ID: "offers", Name: "Offers and sales"}},
 			Channels: []consent.Channel{{ID: "email", Name: "Email"}, {ID: "sms", Name: "SMS"}},
 		},
+		Policies: map[consent.Citation]consent.PrivacyPolicy{*evidence.Policy: {Name: "Privacy policy", Versions: []consent.PolicyVersion{{Version: "7", URL: "https://example.com/privacy"}}}},
 		Entries: []store.Entry{
-			{Transaction: &consent.Transaction{Evidence: first, Changes: []consent.Change{{OptionType: consent.OptionSingle, OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}}},
+			{Suppression: &consent.Suppression{Evidence: listed, Medium: "sms"}},
+			{Transaction: &consent.Transaction{Evidence: first, Confirms: &consent.Confirmed{SentAt: noon.Add(-49 * 3600e9), OpenedAt: first.RecordedAt}, Changes: []consent.Change{{OptionType: consent.OptionSingle, OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}}},
 			{Transaction: &consent.Transaction{Evidence: evidence, Changes: []consent.Change{
 				{OptionType: consent.OptionSingle, OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Denied},
 				{OptionType: consent.OptionSingle, OptionID: "offers-sms", Justification: consent.Consent, State: consent.Granted},
