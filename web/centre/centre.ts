@@ -2,6 +2,8 @@
 // says what a switch means when it is used, shows times as the reader's clock does, and
 // tells a page around it how tall it is. Nothing on the page needs it.
 
+export {}; // a module, whose names are its own
+
 const lang = document.documentElement.lang === "en" ? "en-GB" : document.documentElement.lang;
 const form = document.querySelector<HTMLFormElement>("#choices");
 const status = document.querySelector<HTMLElement>("#status");
