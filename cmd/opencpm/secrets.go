@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/opencpm/opencpm/internal/config"
+	"github.com/opencpm/opencpm/internal/core"
 	"github.com/opencpm/opencpm/internal/seal"
 	"github.com/opencpm/opencpm/internal/store"
 )
@@ -23,9 +24,6 @@ type secretsCommand struct {
 	AddKey secretsAddKeyCommand `cmd:"" help:"Put a new key at the end of the key file, where it only opens, to be handed to all servers before it seals."`
 	Status secretsStatusCommand `cmd:"" help:"Count what is sealed under which key; change nothing."`
 }
-
-// operator is who the audit says has done it.
-const operator = "operator"
 
 // newKeyID makes the id of a key: the day, and something that makes it different from
 // every other one, also from one that was taken out of the file.
@@ -232,7 +230,7 @@ func newSealingKey(ctx context.Context, st *store.Store, keys *seal.Keyring, pat
 	if _, err = fmt.Fprintf(io.err, "Put the new key %s in front of %s. Keep a copy of the file apart from the backups.\n", id, path); err != nil {
 		return err
 	}
-	return st.NoteAct(ctx, operator, "sealing-key.create", id)
+	return st.NoteAct(ctx, core.Operator, "sealing-key.create", id)
 }
 
 // maxPasses is how often a rotation looks for what servers have sealed under another key
@@ -264,7 +262,7 @@ func reseal(ctx context.Context, st *store.Store, keys *seal.Keyring, io streams
 			}
 		}
 	}
-	if err := st.NoteAct(ctx, operator, "sealing-key.reseal", fmt.Sprintf("%s: %d values", keys.Sealing(), sealed)); err != nil {
+	if err := st.NoteAct(ctx, core.Operator, "sealing-key.reseal", fmt.Sprintf("%s: %d values", keys.Sealing(), sealed)); err != nil {
 		return err
 	}
 	list, err := keyUses(ctx, st, keys)

@@ -56,7 +56,7 @@ type Import struct {
 // for whoever holds the data. What is equal is left alone, so a second import
 // changes nothing. Everything is checked before anything is changed.
 func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc consent.Catalogue, how Import) ([]Difference, error) {
-	return s.importCatalogue(ctx, applicationID, operator, nil, doc, how)
+	return s.importCatalogue(ctx, applicationID, Operator, nil, doc, how)
 }
 
 // PutConfiguration is ImportCatalogue for an actor.

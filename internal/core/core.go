@@ -46,9 +46,9 @@ func (r *Request) once(a Actor, route string) store.Once {
 	return store.Once{Credential: a.ID, Route: route, Key: r.IdempotencyKey, Request: r.Digest}
 }
 
-// operator is who acts by the command line, with the rights of whoever holds the
+// Operator is who acts by the command line, with the rights of whoever holds the
 // data.
-const operator = "operator"
+const Operator = "operator"
 
 func (a Actor) recorder() consent.Recorder { return consent.Recorder{ID: a.ID, Name: a.Name} }
 

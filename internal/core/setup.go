@@ -19,7 +19,7 @@ func (s *Service) CreateApplication(ctx context.Context, id, name string) (strin
 	if err := faults.Err(); err != nil {
 		return "", err
 	}
-	if _, err := s.store.CreateApplication(ctx, id, consent.ApplicationSettings{Name: name}, operator); err != nil {
+	if _, err := s.store.CreateApplication(ctx, id, consent.ApplicationSettings{Name: name}, Operator); err != nil {
 		return "", err
 	}
 	return id, s.refresh(ctx)

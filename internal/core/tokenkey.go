@@ -108,7 +108,7 @@ const keysNoticed = 2 * time.Second
 // RotateTokenKey makes the key that signs citizen tokens from now on, and gives its id. The
 // others go on verifying.
 func (s *Service) RotateTokenKey(ctx context.Context) (byte, error) {
-	return s.store.CreateTokenKey(ctx, operator)
+	return s.store.CreateTokenKey(ctx, Operator)
 }
 
 // RetireTokenKey ends, at once and for good, every token that a key has signed, but no link
@@ -124,5 +124,5 @@ func (s *Service) RetireTokenKey(ctx context.Context, id byte) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return s.store.RetireTokenKey(ctx, id, operator)
+	return s.store.RetireTokenKey(ctx, id, Operator)
 }

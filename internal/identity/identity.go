@@ -107,5 +107,5 @@ func (s *Service) Create(ctx context.Context, n NewCredential) (id consent.ID, s
 		kind = token.APIKey
 	}
 	secret, hash := token.New(kind)
-	return c.ID, secret, s.store.CreateCredential(ctx, c, hash, "operator")
+	return c.ID, secret, s.store.CreateCredential(ctx, c, hash, core.Operator)
 }

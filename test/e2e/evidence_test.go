@@ -6,6 +6,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/opencpm/opencpm/internal/web/webtest"
 	"github.com/opencpm/opencpm/test/harness"
@@ -54,6 +55,10 @@ func TestEvidencePage(t *testing.T) {
 		}
 	}
 	w.api.with("Accept", "text/html").do(t, "GET", "/v1/citizens/"+neighbour(mail.CitizenID)+at, nil).want(t, 404)
+	own := anonymous(t, w.server).with("Authorization", "Bearer "+w.mint(t, object{"citizenId": mail.CitizenID, "expiryDate": ahead(time.Hour)}).text(t, "token")).with("Accept", "text/html")
+	if a := own.do(t, "GET", "/v1/citizens/me"+at, nil).want(t, 200); !strings.Contains(string(a.raw), "<h1>Evidence of consent</h1>") {
+		t.Errorf("the citizen's own evidence is no page: %s", a.raw)
+	}
 
 	site := httptest.NewServer(http.HandlerFunc(func(h http.ResponseWriter, q *http.Request) {
 		if q.URL.Path == "/" {
