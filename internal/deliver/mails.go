@@ -81,7 +81,10 @@ func RunMails(ctx context.Context, st *store.Store, o MailOptions) {
 // send makes one attempt on a mail and notes what came of it.
 func (o MailOptions) send(ctx context.Context, st *store.Store, m store.DueMail) {
 	finish := context.WithoutCancel(ctx) // what has begun is finished
-	refused, err := o.Send(finish, m.CitizenEmail)
+	refused, err := false, m.Unreadable
+	if err == nil {
+		refused, err = o.Send(finish, m.CitizenEmail)
+	}
 	state, reason, again := consent.EmailSent, "", consent.Instant(0)
 	switch {
 	case err != nil && refused:

@@ -5,12 +5,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/seal"
 	"github.com/opencpm/opencpm/internal/store"
 	"github.com/opencpm/opencpm/internal/store/storetest"
 )
@@ -233,4 +235,29 @@ func TestEachMailIsHandedOverOnce(t *testing.T) {
 	if list, next, err := w.st.ClaimMails(ctx, mails, time.Minute); len(list) != 0 || next != 0 || err != nil {
 		t.Errorf("%d mails are left to be handed over, the next at %v, %v", len(list), next, err)
 	}
+}
+
+// A mail that cannot be opened says why, and is tried again, for its key may come back.
+func TestAMailThatCannotBeOpened(t *testing.T) {
+	inBubble(t, &endpoint{}, func(t *testing.T, w *world) {
+		citizen := w.invite("ada", 24*time.Hour).CitizenID
+		list, _, err := w.st.ClaimMails(ctx, 1, time.Minute)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("due are %+v, %v", list, err)
+		}
+		list[0].Unreadable = seal.ErrKey
+		o := MailOptions{Log: slog.Default(), Send: func(context.Context, consent.CitizenEmail) (bool, error) {
+			t.Error("a mail that nobody can read was sent")
+			return false, nil
+		}}
+		var ended consent.EmailState
+		o.Ended = func(s consent.EmailState) { ended = s }
+		o.send(ctx, w.st, list[0])
+		if v := w.mailOf(citizen); v.State != consent.EmailWaiting || ended != v.State || v.Attempts != 1 || v.Reason != seal.ErrKey.Error() {
+			t.Errorf("the mail is %+v", v)
+		}
+		if list, next, err := w.st.ClaimMails(ctx, 1, time.Minute); len(list) != 0 || next.Time().Sub(time.Now()) != mailPauses[0] || err != nil {
+			t.Errorf("due are %+v, the next at %v, %v", list, next, err)
+		}
+	})
 }

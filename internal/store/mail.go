@@ -228,6 +228,7 @@ type DueMail struct {
 	Attempts     int
 	ExpiresAt    consent.Instant
 	ClaimedUntil consent.Instant
+	Unreadable   error // why only EventID and CitizenID of the mail are known: its key is not there, or it is damaged
 	consent.CitizenEmail
 }
 
@@ -256,14 +257,16 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 		}
 		until := t.now.Add(ttl)
 		rows, err := collect(ctx, t, func(r *sql.Rows) (v claimed, err error) {
-			var citizen []byte
-			err = r.Scan(&v.Number, &v.made, &v.Application, &v.Attempts, &v.ExpiresAt, &v.body, &citizen, &v.c.wrapped)
+			var id, citizen []byte
+			err = r.Scan(&v.Number, &id, &v.made, &v.Application, &v.Attempts, &v.ExpiresAt, &v.body, &citizen, &v.c.wrapped)
+			copy(v.EventID[:], id)
 			copy(v.c.publicID[:], citizen)
+			v.CitizenID = v.c.publicID
 			v.ClaimedUntil = until
 			return v, err
 		}, `UPDATE mail SET claimed_until = $1 WHERE id IN (SELECT id FROM mail WHERE state = 'waiting' AND way = 'smtp' AND due_at <= $2 AND claimed_until <= $2 ORDER BY due_at LIMIT CAST($3 AS BIGINT))
 			AND state = 'waiting' AND claimed_until <= $2
-			RETURNING id, created_at, application, attempts, expires_at, body, (SELECT c.public_id FROM citizen c WHERE c.id = mail.citizen), (SELECT k.wrapped FROM citizen_key k WHERE k.citizen = mail.citizen)`,
+			RETURNING id, public_id, created_at, application, attempts, expires_at, body, (SELECT c.public_id FROM citizen c WHERE c.id = mail.citizen), (SELECT k.wrapped FROM citizen_key k WHERE k.citizen = mail.citizen)`,
 			until, t.now, limit)
 		if err != nil {
 			return err
@@ -278,16 +281,15 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 		return nil, 0, err
 	}
 	for _, v := range set.rows {
-		if v.c.key, err = s.keys.Unwrap(v.c.context("citizen key"), v.c.wrapped); err != nil {
-			return nil, 0, fmt.Errorf("key of citizen %s: %w", v.c.publicID, err)
+		v.c.key, err = s.keys.Unwrap(v.c.context("citizen key"), v.c.wrapped)
+		var plain []byte
+		if err == nil {
+			plain, err = v.c.key.Open(v.c.mailContext(v.made), v.body)
 		}
-		plain, err := v.c.key.Open(v.c.mailContext(v.made), v.body)
 		if err == nil {
 			err = json.Unmarshal(plain, &v.CitizenEmail)
 		}
-		if err != nil {
-			return nil, 0, fmt.Errorf("mail to citizen %s: %w", v.c.publicID, err)
-		}
+		v.Unreadable = err
 		list = append(list, v.DueMail)
 	}
 	return list, set.next, nil

@@ -1,10 +1,12 @@
 package store_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/seal"
 	"github.com/opencpm/opencpm/internal/store"
 	"github.com/opencpm/opencpm/internal/store/storetest"
 )
@@ -56,5 +58,42 @@ func TestTheLogNamesAMailThatIsErased(t *testing.T) {
 			t.Fatal(err)
 		}
 		erased(2)
+	})
+}
+
+// A mail that cannot be opened holds up none of those that are claimed with it.
+func TestADamagedMailIsClaimedAlone(t *testing.T) {
+	onBothDatabases(t, func(t *testing.T, d database) {
+		st := d.open(t)
+		app := storetest.Application(t, st, "northwind").Application
+		mails := map[string]consent.ID{}
+		for _, ref := range []string{"damaged", "sound"} {
+			_, invited, err := st.RecordInviting(t.Context(), app, consent.CitizenKey{ExternalRef: ref},
+				[]consent.Transaction{storetest.Transaction("newsletter-email", consent.Consent, consent.Pending)},
+				store.Invitation{
+					Mailer: store.Mailer{SMTP: true, Compose: func(g store.MailGrounds) (consent.CitizenEmail, error) {
+						return consent.CitizenEmail{EventID: g.ID, CitizenID: g.CitizenID, Text: "Hello"}, nil
+					}},
+					Address: email(t, ref+"@example.com"), LinkEnd: func(sent consent.Instant) consent.Instant { return sent.Add(time.Hour) },
+				}, store.Once{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			mails[ref] = invited.Mail
+		}
+		id := mails["damaged"]
+		if _, err := d.sql(t).Exec(`UPDATE mail SET body = $1 WHERE public_id = $2`, []byte("damaged"), id[:]); err != nil {
+			t.Fatal(err)
+		}
+		list, _, err := st.ClaimMails(t.Context(), 4, time.Minute)
+		if err != nil || len(list) != 2 {
+			t.Fatalf("due are %+v, %v", list, err)
+		}
+		for _, m := range list {
+			damaged := m.EventID == mails["damaged"]
+			if m.CitizenID.IsZero() || damaged != errors.Is(m.Unreadable, seal.ErrKey) || damaged == (m.Text == "Hello") {
+				t.Errorf("claimed %+v", m)
+			}
+		}
 	})
 }
