@@ -89,6 +89,7 @@ type Runner struct {
 	node  string
 	kinds map[consent.JobKind]Kind
 	names []consent.JobKind
+	freed chan struct{} // a slot is free
 
 	mu   sync.Mutex
 	held map[int64]*holding
@@ -111,7 +112,7 @@ func NewRunner(st *store.Store, o Options) *Runner {
 	if o.Running == nil {
 		o.Running = func(int) {}
 	}
-	r := &Runner{store: st, o: o, node: store.NewID().String(), kinds: map[consent.JobKind]Kind{}, held: map[int64]*holding{}}
+	r := &Runner{store: st, o: o, node: store.NewID().String(), kinds: map[consent.JobKind]Kind{}, freed: make(chan struct{}, 1), held: map[int64]*holding{}}
 	for _, k := range o.Kinds {
 		r.kinds[k.Name] = k
 		r.names = append(r.names, k.Name)
@@ -140,6 +141,7 @@ func (r *Runner) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-news:
+		case <-r.freed:
 		case <-poll.C:
 		case <-renew.C:
 			r.renew(ctx)
@@ -166,6 +168,10 @@ func (r *Runner) claim(ctx context.Context, workers *sync.WaitGroup) error {
 			defer r.mu.Unlock()
 			delete(r.held, job.Number)
 			r.o.Running(len(r.held))
+			select {
+			case r.freed <- struct{}{}:
+			default:
+			}
 		})
 	}
 	return nil
