@@ -38,7 +38,7 @@ func callerBehind(trusted []netip.Prefix, r *http.Request) (netip.Addr, bool) {
 	said := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	var from netip.Addr
 	for _, text := range slices.Backward(said) {
-		a, err := netip.ParseAddr(strings.TrimSpace(text))
+		a, err := parseForwarded(strings.TrimSpace(text))
 		if err != nil {
 			break
 		}
@@ -47,4 +47,12 @@ func callerBehind(trusted []netip.Prefix, r *http.Request) (netip.Addr, bool) {
 		}
 	}
 	return from, from.IsValid()
+}
+
+// parseForwarded reads an address as proxies write it, some of them with the port.
+func parseForwarded(text string) (netip.Addr, error) {
+	if at, err := netip.ParseAddrPort(text); err == nil {
+		return at.Addr(), nil
+	}
+	return netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -207,12 +208,13 @@ func (u tokenURL) append(line []byte, token string) []byte {
 }
 
 // appendField adds a field of CSV. One that a spreadsheet would take for a formula gets an
-// apostrophe in front.
+// apostrophe in front, and one that a spreadsheet would take for more than one field, as
+// those do that part at the semicolon, is quoted.
 func appendField(line []byte, text string) []byte {
-	if text != "" && strings.IndexByte("=+-@\t\r", text[0]) >= 0 {
+	if first, n := utf8.DecodeRuneInString(text); n > 0 && strings.ContainsRune("=+-@\t\r＝＋－＠", first) {
 		text = "'" + text
 	}
-	if !strings.ContainsAny(text, ",\"\r\n") {
+	if !strings.ContainsAny(text, ",;\t\"\r\n") {
 		return append(line, text...)
 	}
 	line = append(line, '"')

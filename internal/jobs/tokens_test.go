@@ -426,3 +426,17 @@ func TestAScheduledBatchThatFailed(t *testing.T) {
 		}
 	})
 }
+
+// A reference stays one field, and text, in a spreadsheet that parts at commas, semicolons
+// or tabs.
+func TestAFieldIsNoFormula(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "CUST-1": "CUST-1", "a=b": "a=b", "Grüße": "Grüße", `say "hi"`: `"say ""hi"""`, "a,b": `"a,b"`, "a\nb": "\"a\nb\"",
+		"=1+1": "'=1+1", "-1": "'-1", "@x": "'@x", "＝1+1": "'＝1+1", "＠x": "'＠x", "\t=1": "\"'\t=1\"",
+		"x;=1+1;y": `"x;=1+1;y"`, "x\t=1+1": "\"x\t=1+1\"", "=1;=2": `"'=1;=2"`, "\xff": "\xff",
+	} {
+		if got := string(appendField(nil, text)); got != want {
+			t.Errorf("%q becomes %s, want %s", text, got, want)
+		}
+	}
+}
