@@ -61,30 +61,36 @@ func (s *Service) EndPause(ctx context.Context, a Actor, o Origin) (Recorded, er
 	return out, nil
 }
 
-// recordOwn records changes of the citizen that asks, made of what applies to them now.
+// recordOwn records changes of the citizen that asks, made of what applies to them in the
+// commit.
 func (s *Service) recordOwn(ctx context.Context, a Actor, o Origin, changes func(*consent.Snapshot, *consent.Projection, consent.Instant, *consent.Faults) []consent.Change) (Recorded, error) {
 	snap, err := s.ownApplication(ctx, a)
 	if err != nil {
 		return Recorded{}, err
 	}
-	key := consent.CitizenKey{ID: a.Citizen}
-	state, err := s.store.State(ctx, snap.Application, key)
+	evidence, err := o.ownEvidence(a, snap)
 	if err != nil {
 		return Recorded{}, err
 	}
-	var faults consent.Faults
-	record := consent.Transaction{Evidence: o.evidence(a, snap, &faults)}
-	record.ID, record.ByCitizen, record.Client = store.NewID(), true, consent.InPerson
-	list := changes(snap, state.Projection, consent.At(time.Now()), &faults)
-	record.Changes, _ = snap.Resolve(list, &faults)
-	if err := faults.Err(); err != nil {
-		return Recorded{}, err
+	record := consent.Transaction{Evidence: evidence}
+	record.ID = store.NewID()
+	done, changed, err := s.store.RecordDecided(ctx, snap.Application, a.Citizen, record, func(state *consent.Projection, at consent.Instant) ([]consent.Change, error) {
+		var faults consent.Faults
+		list, _ := snap.Resolve(changes(snap, state, at, &faults), &faults)
+		return list, faults.Err()
+	})
+	if err == nil && !changed {
+		err = consent.Errorf(consent.Conflict, "There is nothing to change.")
 	}
-	if len(list) == 0 {
-		return Recorded{}, consent.Errorf(consent.Conflict, "There is nothing to change.")
-	}
-	done, err := s.store.Record(ctx, snap.Application, key, record, store.Once{})
 	return s.tell(Recorded{Recorded: done}, err)
+}
+
+// ownEvidence is the evidence of what the citizen that asks does themselves, without an id.
+func (o Origin) ownEvidence(a Actor, snap *consent.Snapshot) (consent.Evidence, error) {
+	var faults consent.Faults
+	e := o.evidence(a, snap, &faults)
+	e.ByCitizen, e.Client = true, consent.InPerson
+	return e, faults.Err()
 }
 
 // revertOwn undoes a transaction of the citizen that asks.

@@ -114,8 +114,8 @@ func (s *Service) Leave(ctx context.Context, text string, v Visitor, oneClick bo
 	if oneClick {
 		record.Attribution.Source = "one-click"
 	}
-	done, left, err := s.store.RecordLeaving(ctx, who.Application, who.CitizenID, record, func(p *consent.Projection, at consent.Instant) []consent.Change {
-		return snap.Leave(who.Leaves, p, at)
+	done, left, err := s.store.RecordDecided(ctx, who.Application, who.CitizenID, record, func(p *consent.Projection, at consent.Instant) ([]consent.Change, error) {
+		return snap.Leave(who.Leaves, p, at), nil
 	})
 	if errors.Is(err, store.ErrNoCitizen) { // erased this moment
 		err = nil

@@ -59,6 +59,32 @@ func (s *Store) recording(application int64, key consent.CitizenKey, transaction
 	}}
 }
 
+// RecordDecided records the changes that decide finds in the state of a citizen as it is in
+// the commit, as one transaction, where it finds any; recorded is false otherwise. An error
+// of decide is given back, and nothing is recorded.
+func (s *Store) RecordDecided(ctx context.Context, application int64, citizen consent.ID, transaction consent.Transaction,
+	decide func(state *consent.Projection, at consent.Instant) ([]consent.Change, error),
+) (out Recorded, recorded bool, err error) {
+	key := consent.CitizenKey{ID: citizen}
+	var set Recorded
+	var any bool
+	err = s.do(ctx, &write{citizens: []*citizenWrite{{
+		application: application, key: key,
+		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) (err error) {
+			of := transaction
+			of.Changes, err = decide(c.projection, max(t.now, c.recordedAt))
+			if any = len(of.Changes) > 0; err != nil || !any {
+				return err
+			}
+			return s.recording(application, key, of, &set).apply(ctx, t, c, created)
+		},
+	}}})
+	if err != nil {
+		return Recorded{}, false, err
+	}
+	return set, any, nil
+}
+
 // record appends transactions and submissions to the ledger, stamping them, and folds
 // them into the state as one change of it. It gives what was effective before.
 func (c *citizenRow) record(now consent.Instant, transactions []consent.Transaction, submissions []consent.Submission) (before consent.FullState, err error) {

@@ -67,28 +67,3 @@ func (s *Store) Leaver(ctx context.Context, citizen, link int64) (v Leaver, keys
 	copy(v.CitizenID[:], id)
 	return v, keys, nil
 }
-
-// RecordLeaving records the changes that decide finds in what is known of a citizen, as one
-// transaction, where it finds any; left is false otherwise.
-func (s *Store) RecordLeaving(ctx context.Context, application int64, citizen consent.ID, transaction consent.Transaction,
-	decide func(*consent.Projection, consent.Instant) []consent.Change,
-) (Recorded, bool, error) {
-	key := consent.CitizenKey{ID: citizen}
-	var out Recorded
-	var left bool
-	err := s.do(ctx, &write{citizens: []*citizenWrite{{
-		application: application, key: key,
-		apply: func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
-			of := transaction
-			of.Changes = decide(c.projection, max(t.now, c.recordedAt))
-			if left = len(of.Changes) > 0; !left {
-				return nil
-			}
-			return s.recording(application, key, of, &out).apply(ctx, t, c, created)
-		},
-	}}})
-	if err != nil {
-		return Recorded{}, false, err
-	}
-	return out, left, nil
-}
