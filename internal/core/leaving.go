@@ -38,23 +38,21 @@ func (s *Service) UndoLeaving(ctx context.Context, text string, id consent.ID, v
 	if err != nil || who.CitizenID.IsZero() || who.Erased {
 		return Leaving{}, err
 	}
-	entries, _, err := s.store.Chain(ctx, who.Application, consent.CitizenKey{ID: who.CitizenID}, 0, 1<<30)
-	if err != nil {
-		return Leaving{}, err
-	}
-	i := slices.IndexFunc(entries, func(e store.Entry) bool {
-		return e.Transaction != nil && e.Transaction.ID == id && e.Transaction.Channel == unsubscribeChannel
+	evidence := inPerson(v)
+	evidence.Channel = unsubscribeChannel
+	_, err = s.undo(ctx, who.Application, who.CitizenID, evidence, func(history []store.Entry, _ *consent.Projection, at consent.Instant) (undone, error) {
+		i := slices.IndexFunc(history, func(e store.Entry) bool {
+			return e.Transaction != nil && e.Transaction.ID == id && e.Transaction.Channel == unsubscribeChannel
+		})
+		switch {
+		case i < 0:
+			return undone{}, store.ErrNoTransaction
+		case history[i].Transaction.RecordedAt.Add(UndoTime) <= at:
+			return undone{}, errTooLate
+		}
+		return undone{transactions: []consent.ID{id}}, nil
 	})
-	switch {
-	case i < 0:
-		return Leaving{}, store.ErrNoTransaction
-	case entries[i].Transaction.RecordedAt.Add(UndoTime) <= consent.At(time.Now()):
-		return Leaving{}, consent.Errorf(consent.Gone, "It is too late to undo this.")
-	}
-	reversion := consent.Transaction{Evidence: inPerson(v), Reverts: id}
-	reversion.ID, reversion.Channel = store.NewID(), unsubscribeChannel
-	done, err := s.store.Revert(ctx, who.Application, who.CitizenID, reversion, store.Once{})
-	if _, err = s.tell(Recorded{Recorded: done}, err); err != nil {
+	if err != nil {
 		return Leaving{}, err
 	}
 	return leavingOf(who, snap), nil

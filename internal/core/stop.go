@@ -42,23 +42,23 @@ func (s *Service) Pause(ctx context.Context, a Actor, v Pausing) (Recorded, erro
 	})
 }
 
-// EndPause undoes every pause of the citizen that asks: what it had silenced speaks
-// again, unless they have refused it meanwhile.
+// EndPause undoes every pause of the citizen that asks, in one write: what it had silenced
+// speaks again, unless they have refused it meanwhile.
 func (s *Service) EndPause(ctx context.Context, a Actor, o Origin) (Recorded, error) {
-	person, err := s.Person(ctx, a)
+	done, err := s.undoOwn(ctx, a, o, func(_ *consent.Snapshot, _ []store.Entry, state *consent.Projection, at consent.Instant) (undone, error) {
+		var v undone
+		for _, p := range state.Paused(at) {
+			v.transactions = append(v.transactions, p.TransactionID)
+		}
+		if len(v.transactions) == 0 {
+			return v, consent.Errorf(consent.Conflict, "There is no pause.")
+		}
+		return v, nil
+	})
 	if err != nil {
 		return Recorded{}, err
 	}
-	if len(person.Pauses) == 0 {
-		return Recorded{}, consent.Errorf(consent.Conflict, "There is no pause.")
-	}
-	var out Recorded
-	for _, p := range person.Pauses {
-		if out, err = s.revertOwn(ctx, a, o, p.TransactionID); err != nil {
-			return Recorded{}, err
-		}
-	}
-	return out, nil
+	return Recorded{Recorded: done.Transactions[len(done.Transactions)-1]}, nil
 }
 
 // recordOwn records changes of the citizen that asks, made of what applies to them in the
@@ -91,20 +91,4 @@ func (o Origin) ownEvidence(a Actor, snap *consent.Snapshot) (consent.Evidence, 
 	e := o.evidence(a, snap, &faults)
 	e.ByCitizen, e.Client = true, consent.InPerson
 	return e, faults.Err()
-}
-
-// revertOwn undoes a transaction of the citizen that asks.
-func (s *Service) revertOwn(ctx context.Context, a Actor, o Origin, id consent.ID) (Recorded, error) {
-	snap, err := s.ownApplication(ctx, a)
-	if err != nil {
-		return Recorded{}, err
-	}
-	var faults consent.Faults
-	reversion := consent.Transaction{Evidence: o.evidence(a, snap, &faults), Reverts: id}
-	reversion.ID, reversion.ByCitizen, reversion.Client = store.NewID(), true, consent.InPerson
-	if err := faults.Err(); err != nil {
-		return Recorded{}, err
-	}
-	done, err := s.store.Revert(ctx, snap.Application, a.Citizen, reversion, store.Once{})
-	return s.tell(Recorded{Recorded: done}, err)
 }

@@ -79,3 +79,43 @@ func TestAStopOutlastsAPauseOfTheSameMoment(t *testing.T) {
 		}
 	})
 }
+
+// Several pauses end together, and only once.
+func TestEndingPauses(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		ctx := t.Context()
+		a := v.permit("ada", "newsletter-email")
+		for i, option := range []string{"", "newsletter-sms"} {
+			if option != "" {
+				v.permit("ada", option)
+			}
+			if _, err := v.svc.Pause(ctx, a, core.Pausing{Until: consent.At(time.Now().Add(time.Duration(24+i) * time.Hour))}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := len(v.records(a.Citizen))
+		done := make(chan error, 4)
+		for range cap(done) {
+			go func() {
+				_, err := v.svc.EndPause(ctx, a, core.Origin{})
+				done <- err
+			}()
+		}
+		ended := 0
+		for range cap(done) {
+			switch err := <-done; {
+			case err == nil:
+				ended++
+			case err.Error() != "There is no pause.":
+				t.Error(err)
+			}
+		}
+		if n := len(v.records(a.Citizen)) - before; ended != 1 || n != 2 {
+			t.Errorf("%d ended the pauses, by %d records", ended, n)
+		}
+		now := consent.At(time.Now())
+		if email, sms := v.stands(a.Citizen, "newsletter-email", now), v.stands(a.Citizen, "newsletter-sms", now); email != consent.Granted || sms != consent.Granted {
+			t.Errorf("there stand %q and %q", email, sms)
+		}
+	})
+}

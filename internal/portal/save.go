@@ -101,7 +101,7 @@ func (p *Portal) undo(w http.ResponseWriter, r *http.Request, v core.CentreView,
 		return
 	}
 	switch err := p.Core.Undo(r.Context(), c.Actor, ids, origin(v)); consent.KindOf(err) {
-	case consent.Gone, consent.Conflict, consent.NotFound:
+	case consent.Gone, consent.Conflict, consent.NotFound, consent.Invalid: // nothing was changed
 		p.manage(w, r, v, f, c, refusal{{"", f.Say("page.undoLate")}})
 	default:
 		if err != nil {

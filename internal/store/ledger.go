@@ -270,40 +270,19 @@ func (s *Store) Revert(ctx context.Context, application int64, citizen consent.I
 
 // reverting is the write of a reversion.
 func (s *Store) reverting(application int64, citizen consent.ID, reversion consent.Transaction, out *Recorded) *citizenWrite {
-	return &citizenWrite{application: application, key: consent.CitizenKey{ID: citizen}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
-		p, err := c.profile(s.keys)
-		if err != nil {
-			return err
-		}
-		records, err := c.ledger(ctx, t)
-		if err != nil {
-			return err
-		}
-		undone, err := c.revertible(records, reversion.Reverts)
-		if err != nil {
-			return err
-		}
-		*out = Recorded{CitizenID: c.publicID, ExternalRef: p.ExternalRef, Transaction: reversion}
-		out.Transaction.Changes = []consent.Change{}
-		before, err := c.revise(reversion.Client.ID, t.now, false, nil, func() error {
-			out.Transaction.Stamp(t.now, c.recordedAt)
-			if err := c.appendTransaction(out.Transaction); err != nil {
-				return err
-			}
-			whole, err := c.fold(append(records, c.records[len(c.records)-1]), 0)
-			c.projection = whole
-			return err
-		})
-		out.Before, out.Version = before.Permissions, c.version
-		for _, change := range undone.Changes {
-			o := Outcome{Change: change}
-			if e, ok := c.projection.Entry(consent.Key{Type: change.OptionType, ID: change.OptionID}, max(t.now, c.recordedAt)); ok {
-				o.Current = &e
-			}
-			out.Outcomes = append(out.Outcomes, o)
+	var done Answered
+	w := s.undoing(application, citizen, func([]Entry, *consent.Projection, consent.Instant) ([]consent.Transaction, []consent.Submission, error) {
+		return []consent.Transaction{reversion}, nil, nil
+	}, &done)
+	apply := w.apply
+	w.apply = func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
+		err := apply(ctx, t, c, created)
+		if err == nil {
+			*out = done.Transactions[0]
 		}
 		return err
-	}}
+	}
+	return w
 }
 
 // History reads what State reads, but folded from the whole ledger: its projection

@@ -186,7 +186,7 @@ func (c *citizenRow) fold(records []record, knownAt consent.Instant) (*consent.P
 	return p, nil
 }
 
-// reverted gives the transaction of the citizen that a reversion may undo: one that
+// revertible gives the transaction of the citizen that a reversion may undo: one that
 // exists, is no reversion itself and has not been undone yet.
 func (c *citizenRow) revertible(records []record, id consent.ID) (*consent.Transaction, error) {
 	at := slices.IndexFunc(records, func(r record) bool { return r.id == id && r.kind == recordTransaction })
