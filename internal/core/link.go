@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -72,15 +73,31 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code str
 // linkBatch is how many requests are read at once.
 const linkBatch = 50
 
+// lateLink is a request that could not be answered.
+type lateLink struct {
+	tries int
+	again time.Time // when it is tried again
+}
+
+// longestLinkPause is how long a request waits at most until it is tried again.
+const longestLinkPause = 10 * time.Minute
+
+// later is the request after one more attempt that failed.
+func (l lateLink) later() lateLink {
+	pause := min(5*time.Second<<min(l.tries, 10), longestLinkPause)
+	return lateLink{l.tries + 1, time.Now().Add(pause)}
+}
+
 // RunLinks answers requests for links until ctx ends. Any number of nodes may run it.
 func (s *Service) RunLinks(ctx context.Context) {
 	due, stop := s.store.MailsDue()
 	defer stop()
 	poll := time.NewTicker(5 * time.Second)
 	defer poll.Stop()
+	late := map[consent.ID]lateLink{}
 	for {
-		if err := s.answerLinks(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("requests for links cannot be answered; trying again", "error", err)
+		if err := s.answerLinks(ctx, late); err != nil && ctx.Err() == nil {
+			s.log.Warn("requests for links cannot be read; trying again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -91,18 +108,28 @@ func (s *Service) RunLinks(ctx context.Context) {
 	}
 }
 
-func (s *Service) answerLinks(ctx context.Context) error {
-	for {
-		list, err := s.store.NextLinkRequests(ctx, linkBatch)
+// answerLinks answers the requests that wait. One that cannot be answered holds up no
+// other: it is late, and tried again after a pause that gets longer, until the store has
+// forgotten it.
+func (s *Service) answerLinks(ctx context.Context, late map[consent.ID]lateLink) error {
+	waiting := map[consent.ID]bool{}
+	for after := int64(0); ; {
+		list, err := s.store.NextLinkRequests(ctx, after, linkBatch)
 		if err != nil {
 			return err
 		}
 		for _, q := range list {
-			if err := s.answerLink(ctx, q); err != nil {
-				return err
+			after, waiting[q.ID] = q.Number, true
+			if time.Now().Before(late[q.ID].again) {
+				continue
+			}
+			if err := s.answerLink(ctx, q); err != nil && ctx.Err() == nil {
+				s.log.Warn("a request for a link cannot be answered; trying again", "request", q.ID, "application", q.ApplicationID, "error", err)
+				late[q.ID] = late[q.ID].later()
 			}
 		}
 		if len(list) < linkBatch {
+			maps.DeleteFunc(late, func(id consent.ID, _ lateLink) bool { return !waiting[id] })
 			return nil
 		}
 	}
@@ -113,6 +140,9 @@ func (s *Service) answerLinks(ctx context.Context) error {
 const maxLinks = 3
 
 func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
+	if q.Unreadable != nil {
+		return q.Unreadable
+	}
 	snap, err := s.snapshot(ctx, q.ApplicationID)
 	if err != nil || snap == nil {
 		return err

@@ -22,15 +22,19 @@ type LinkRequest struct {
 	Locale  string        `json:"locale,omitzero"`
 	Code    bool          `json:"code,omitzero"`
 
-	Application   int64  `json:"-"`
-	ApplicationID string `json:"-"`
-
-	number int64
+	ID            consent.ID `json:"-"`
+	Number        int64      `json:"-"` // rises with time
+	Application   int64      `json:"-"`
+	ApplicationID string     `json:"-"`
+	Unreadable    error      `json:"-"` // why nothing but the ID, the Number and the application is known: the key is not there, or it is damaged
 }
 
 func requestContext(id consent.ID) string { return "link request " + id.String() }
 
-// KeepLinkRequest keeps a request until NextLinkRequest gives it.
+// keepRequest is for how long a request is kept that cannot be answered.
+const keepRequest = 24 * time.Hour
+
+// KeepLinkRequest keeps a request until AnswerLinkRequest or ForgetMails forgets it.
 func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
 	plain, err := json.Marshal(v)
 	if err != nil {
@@ -45,27 +49,27 @@ func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
 	})
 }
 
-// NextLinkRequests gives the oldest requests. Each must be answered.
-func (s *Store) NextLinkRequests(ctx context.Context, limit int) ([]LinkRequest, error) {
-	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (v LinkRequest, err error) {
-		var public, sealed []byte
-		var number, application int64
-		var applicationID string
-		if err := r.Scan(&number, &public, &sealed, &application, &applicationID); err != nil {
+// NextLinkRequests gives the oldest requests after one by its number. Each must be
+// answered, but for those that are Unreadable.
+func (s *Store) NextLinkRequests(ctx context.Context, after int64, limit int) ([]LinkRequest, error) {
+	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (LinkRequest, error) {
+		var v, opened LinkRequest
+		var id, sealed []byte
+		if err := r.Scan(&v.Number, &id, &sealed, &v.Application, &v.ApplicationID); err != nil {
 			return v, err
 		}
-		var id consent.ID
-		copy(id[:], public)
-		plain, err := s.keys.Open(requestContext(id), sealed)
+		copy(v.ID[:], id)
+		plain, err := s.keys.Open(requestContext(v.ID), sealed)
 		if err == nil {
-			err = json.Unmarshal(plain, &v)
+			err = json.Unmarshal(plain, &opened)
 		}
 		if err != nil {
-			return v, fmt.Errorf("link request %s: %w", id, err)
+			v.Unreadable = err
+			return v, nil
 		}
-		v.number, v.Application, v.ApplicationID = number, application, applicationID
+		v.Address, v.Centre, v.Locale, v.Code = opened.Address, opened.Centre, opened.Locale, opened.Code
 		return v, nil
-	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application ORDER BY l.id LIMIT $1`, limit)
+	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application WHERE l.id > $1 ORDER BY l.id LIMIT $2`, after, limit)
 	return list, s.classify(err)
 }
 
@@ -90,7 +94,7 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 		w.citizens = append(w.citizens, &citizenWrite{application: q.Application, key: consent.CitizenKey{ID: id}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			if i == 0 {
 				mails, allowed = 0, false
-				n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+				n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.Number)
 				if err != nil || n == 0 {
 					return err
 				}
@@ -110,7 +114,7 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 	}
 	if len(citizens) == 0 {
 		w.run = func(ctx context.Context, t *tx) error {
-			_, err := t.exec(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+			_, err := t.exec(ctx, `DELETE FROM link_request WHERE id = $1`, q.Number)
 			return err
 		}
 	}
