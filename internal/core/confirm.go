@@ -146,13 +146,8 @@ func (s *Service) Confirm(ctx context.Context, link, proof string, v Visitor) (C
 	if errors.Is(err, store.ErrNoSignUp) {
 		return Confirmation{State: ConfirmUnknown}, nil
 	}
-	if err != nil {
+	if err := s.tellAll(recorded, err); err != nil {
 		return Confirmation{}, err
-	}
-	for _, r := range recorded {
-		if _, err := s.tell(Recorded{Recorded: r}, nil); err != nil {
-			return Confirmation{}, err
-		}
 	}
 	return s.confirmation(ctx, link, now)
 }
@@ -233,12 +228,7 @@ func (s *Service) ResendConfirmation(ctx context.Context, link string, v Visitor
 	if errors.Is(err, store.ErrNoCitizen) {
 		return nil // erased meanwhile
 	}
-	for _, r := range recorded {
-		if _, err := s.tell(Recorded{Recorded: r}, nil); err != nil {
-			return err
-		}
-	}
-	return err
+	return s.tellAll(recorded, err)
 }
 
 // proofLife is for how long after a page was rendered its button works.

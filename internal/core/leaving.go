@@ -32,11 +32,15 @@ func (s *Service) StillOn(ctx context.Context, text, locale string) ([]string, e
 	return list, nil
 }
 
-// UndoLeaving takes back, for UndoTime, what was refused by a link to unsubscribe.
+// UndoLeaving takes back, for UndoTime, what was refused by a link to unsubscribe. Where
+// nobody is left, as where the link is none, there is no such transaction.
 func (s *Service) UndoLeaving(ctx context.Context, text string, id consent.ID, v Visitor) (Leaving, error) {
 	who, snap, err := s.leaver(ctx, text)
-	if err != nil || who.CitizenID.IsZero() || who.Erased {
+	if err != nil {
 		return Leaving{}, err
+	}
+	if who.CitizenID.IsZero() || who.Erased {
+		return Leaving{}, store.ErrNoTransaction
 	}
 	evidence := inPerson(v)
 	evidence.Channel = unsubscribeChannel

@@ -61,12 +61,20 @@ func (s *Service) WriteUnsubscribe(g store.TokenGrounds) string {
 type Leaving struct {
 	ApplicationID string
 	Known         bool // it is a link of ours; of one that is not the rest is empty
-	OptionType    consent.OptionType
-	OptionID      string
-	Purpose       string     // its name in the default language, or that of the group
-	Channel       string     // likewise; empty for a group
+	Leaves        consent.Key
 	Left          bool       // nothing is left to leave, or there is nobody any more
 	TransactionID consent.ID // that did it just now; zero where it was done before
+
+	snap *consent.Snapshot // in which it can be understood
+}
+
+// Named gives what it is about in a locale: the names of a purpose and of a channel, or
+// that of a group alone. They are empty of one that is not Known.
+func (l Leaving) Named(locale string) (purpose, channel string) {
+	if !l.Known {
+		return "", ""
+	}
+	return l.snap.NamesOf(l.Leaves, locale)
 }
 
 // Leaving says what a link to unsubscribe is about. It changes nothing.
@@ -164,19 +172,5 @@ func (s *Service) wholeSnapshot(ctx context.Context, snap *consent.Snapshot) (*c
 }
 
 func leavingOf(who store.Leaver, snap *consent.Snapshot) Leaving {
-	out := Leaving{ApplicationID: who.ApplicationID, Known: true, OptionType: who.Leaves.Type, OptionID: who.Leaves.ID, Left: who.Erased}
-	out.Purpose, out.Channel = snap.NamesOf(who.Leaves, snap.DefaultLocale())
-	return out
-}
-
-// NameLeaving gives what a link to unsubscribe is about with its names in a locale.
-func (s *Service) NameLeaving(ctx context.Context, l Leaving, locale string) (Leaving, error) {
-	snap, err := s.snapshot(ctx, l.ApplicationID)
-	if err != nil || snap == nil {
-		return l, err
-	}
-	if snap, err = s.wholeSnapshot(ctx, snap); err == nil {
-		l.Purpose, l.Channel = snap.NamesOf(consent.Key{Type: l.OptionType, ID: l.OptionID}, locale)
-	}
-	return l, err
+	return Leaving{ApplicationID: who.ApplicationID, Known: true, Leaves: who.Leaves, Left: who.Erased, snap: snap}
 }

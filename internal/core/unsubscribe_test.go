@@ -151,8 +151,18 @@ func TestLeavingByALink(t *testing.T) {
 			return v.Token
 		}
 		letter, all := link(consent.Key{Type: consent.OptionSingle, ID: "newsletter-email"}), link(consent.Key{Type: consent.OptionGroup, ID: "all-email"})
-		want := core.Leaving{ApplicationID: "northwind", Known: true, OptionType: consent.OptionSingle, OptionID: "newsletter-email", Purpose: "Newsletter", Channel: "E-mail"}
-		if got, err := s.Leaving(ctx, letter); err != nil || got != want {
+		type leaving struct {
+			Application, Purpose, Channel string
+			Known, Left                   bool
+			Leaves                        consent.Key
+			TransactionID                 consent.ID
+		}
+		as := func(l core.Leaving, err error) (leaving, error) {
+			purpose, channel := l.Named("en")
+			return leaving{l.ApplicationID, purpose, channel, l.Known, l.Left, l.Leaves, l.TransactionID}, err
+		}
+		want := leaving{Application: "northwind", Known: true, Leaves: consent.Key{Type: consent.OptionSingle, ID: "newsletter-email"}, Purpose: "Newsletter", Channel: "E-mail"}
+		if got, err := as(s.Leaving(ctx, letter)); err != nil || got != want {
 			t.Fatalf("before: %s, %v", cmp.Diff(want, got), err)
 		}
 
@@ -173,12 +183,12 @@ func TestLeavingByALink(t *testing.T) {
 				}
 			}
 		}
-		if got, err := core.New(st, core.Options{}).Leaving(ctx, letter); err != nil || got != want {
+		if got, err := as(core.New(st, core.Options{}).Leaving(ctx, letter)); err != nil || got != want {
 			t.Fatalf("archived: %s, %v", cmp.Diff(want, got), err)
 		}
 
 		told = nil
-		got, err := s.Leave(ctx, letter, core.Visitor{Address: "192.0.2.1", Agent: "Browser"}, false)
+		got, err := as(s.Leave(ctx, letter, core.Visitor{Address: "192.0.2.1", Agent: "Browser"}, false))
 		want.Left, want.TransactionID = true, got.TransactionID
 		if err != nil || got != want || got.TransactionID.IsZero() || len(told) != 1 {
 			t.Fatalf("left: %s, %v; told %d", cmp.Diff(want, got), err, len(told))
@@ -189,23 +199,32 @@ func TestLeavingByALink(t *testing.T) {
 		}
 		want.TransactionID = consent.ID{}
 		for range 2 {
-			if got, err := s.Leave(ctx, letter, core.Visitor{}, true); err != nil || got != want {
+			if got, err := as(s.Leave(ctx, letter, core.Visitor{}, true)); err != nil || got != want {
 				t.Errorf("left again: %s, %v", cmp.Diff(want, got), err)
 			}
 		}
-		if got, err := s.Leaving(ctx, letter); err != nil || got != want || len(told) != 1 {
+		if got, err := as(s.Leaving(ctx, letter)); err != nil || got != want || len(told) != 1 {
 			t.Errorf("after: %s, %v; told %d", cmp.Diff(want, got), err, len(told))
 		}
 
-		if got, err := s.Leave(ctx, all, core.Visitor{}, true); err != nil || got.Purpose != "Everything by e-mail" || got.Channel != "" || len(told) != 2 || told[1].Transaction.Attribution.Source != "one-click" {
+		if got, err := as(s.Leave(ctx, all, core.Visitor{}, true)); err != nil || got.Purpose != "Everything by e-mail" || got.Channel != "" || len(told) != 2 || told[1].Transaction.Attribution.Source != "one-click" {
 			t.Errorf("the group: %+v, %v; told %d", got, err, len(told))
+		}
+		if _, err := s.UndoLeaving(ctx, letter, consent.ID{1}, core.Visitor{}); !errors.Is(err, store.ErrNoTransaction) {
+			t.Errorf("what there is not is undone: %v", err)
+		}
+		if _, err := s.UndoLeaving(ctx, letter, granted.Transaction.ID, core.Visitor{}); !errors.Is(err, store.ErrNoTransaction) {
+			t.Errorf("what was done otherwise is undone: %v", err)
 		}
 		if err := st.EraseCitizen(ctx, snap.Application, key, "test"); err != nil {
 			t.Fatal(err)
 		}
-		for what, ask := range map[string]func() (core.Leaving, error){
-			"a look":  func() (core.Leaving, error) { return s.Leaving(ctx, letter) },
-			"a leave": func() (core.Leaving, error) { return s.Leave(ctx, letter, core.Visitor{}, true) },
+		if _, err := s.UndoLeaving(ctx, letter, record.ID, core.Visitor{}); !errors.Is(err, store.ErrNoTransaction) {
+			t.Errorf("what somebody did who is erased is undone: %v", err)
+		}
+		for what, ask := range map[string]func() (leaving, error){
+			"a look":  func() (leaving, error) { return as(s.Leaving(ctx, letter)) },
+			"a leave": func() (leaving, error) { return as(s.Leave(ctx, letter, core.Visitor{}, true)) },
 		} {
 			if got, err := ask(); err != nil || got != want || len(told) != 2 {
 				t.Errorf("%s once erased: %s, %v; told %d", what, cmp.Diff(want, got), err, len(told))

@@ -239,7 +239,7 @@ func shots(locale string) map[string]shot {
 	asked := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmOpen, ApplicationID: "northwind", Masked: "j•••n@example.com", Telephone: "+44•••18", Proof: "proof"}, "link", false, "")}
 	ended := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmExpired, ApplicationID: "northwind"}, "link", false, "")}
 	unsubscribe := func(left, done bool) shot {
-		page := f.unsubscribePage(core.Leaving{Known: true, Purpose: "Newsletter", Channel: "Email", Left: left}, "token", "marked", done)
+		page := f.unsubscribePage("Newsletter: Email", left, "token", "marked", done)
 		if done {
 			page.Undo, page.Still = &form{"/u/token/undo", f.Say("page.undoThis"), "marked"}, []string{"Newsletter: Post"}
 		}

@@ -62,24 +62,22 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 		p.show(w, r, http.StatusOK, "message", m)
 		return
 	}
-	if err == nil {
-		l, err = p.Core.NameLeaving(r.Context(), l, f.Lang)
-	}
 	if err != nil {
 		p.failure(w, r, f, err)
 		return
 	}
 	m := f.message("page.undone", "page.undone")
-	m.Text, m.Panel = nameOf(l)+": "+f.Say("page.state.GRANTED"), true
+	m.Text, m.Panel = nameOf(l, f.Lang)+": "+f.Say("page.state.GRANTED"), true
 	p.show(w, r, http.StatusOK, "message", m)
 }
 
 // nameOf gives what a link to unsubscribe is about.
-func nameOf(l core.Leaving) string {
-	if l.Channel == "" {
-		return l.Purpose
+func nameOf(l core.Leaving, locale string) string {
+	purpose, channel := l.Named(locale)
+	if channel == "" {
+		return purpose
 	}
-	return l.Purpose + ": " + l.Channel
+	return purpose + ": " + channel
 }
 
 // leaving answers how a link to unsubscribe stands.
@@ -95,12 +93,8 @@ func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving,
 		if r.Method == http.MethodPost {
 			f.Chooser = ""
 		}
-		if l, err = p.Core.NameLeaving(r.Context(), l, f.Lang); err != nil {
-			p.failure(w, r, f, err)
-			return
-		}
 		text := r.PathValue("token")
-		page := f.unsubscribePage(l, text, p.Core.MarkPage("unsubscribe "+text), done)
+		page := f.unsubscribePage(nameOf(l, f.Lang), l.Left, text, p.Core.MarkPage("unsubscribe "+text), done)
 		if done {
 			if page.Still, err = p.Core.StillOn(r.Context(), text, f.Lang); err != nil {
 				p.failure(w, r, f, err)
@@ -115,9 +109,9 @@ func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving,
 	}
 }
 
-func (f frame) unsubscribePage(l core.Leaving, text, mark string, done bool) unsubscribePage {
-	page := unsubscribePage{What: nameOf(l)}
-	if l.Left {
+func (f frame) unsubscribePage(what string, left bool, text, mark string, done bool) unsubscribePage {
+	page := unsubscribePage{What: what}
+	if left {
 		f.Title, page.Panel = f.Say("page.unsubscribed"), done
 		page.Text = f.Say("page.unsubscribedText", "What", page.What)
 	} else {
