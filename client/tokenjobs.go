@@ -9,13 +9,13 @@ import (
 )
 
 // NewTokenJob asks for tokens of many citizens: of those who are named, at most 1,000, or
-// of everyone where none is.
+// of everyone where both lists are nil. The server refuses a list that is empty and not nil.
 type NewTokenJob struct {
 	ApplicationID string    `json:"applicationId"`
 	Reference     string    `json:"reference,omitempty"` // your own, to tell the batch by
 	ExpiryDate    time.Time `json:"expiryDate,omitzero"` // within the bounds of a single token
-	CitizenIDs    []string  `json:"citizenIds,omitempty"`
-	ExternalRefs  []string  `json:"externalRefs,omitempty"`
+	CitizenIDs    []string  `json:"citizenIds,omitzero"`
+	ExternalRefs  []string  `json:"externalRefs,omitzero"`
 	// Unsubscribe names options or groups, for each of which the file has a column of links
 	// with which its reader leaves it.
 	Unsubscribe  []string `json:"unsubscribe,omitempty"`

@@ -94,7 +94,7 @@ var fields = map[string]struct {
 	"TokenIssue.scheduled":      {description: "Whether the schedule of the application asked for the batch."},
 	"NewTokenJob.reference":     {description: "Your own name for the batch, to tell it by."},
 	"TokenJob.reference":        {description: "Your own name for the batch."},
-	"citizenIds":                {description: "Citizens by our ids; with `externalRefs` at most 1000. Neither means everyone."},
+	"citizenIds":                {description: "Citizens by our ids; with `externalRefs` at most 1000. Both left out means everyone; an empty list is refused."},
 	"externalRefs":              {description: "Citizens by your own references."},
 	"NewTokenJob.unsubscribe":   {description: "Options or option groups, by id: for each there is a column of links with which its reader leaves it. At most 20."},
 	"UnsubscribeLink.token":     {description: "The token of the link."},

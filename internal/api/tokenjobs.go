@@ -13,8 +13,8 @@ type newTokenJob struct {
 	ApplicationID applicationID `json:"applicationId"`
 	Reference     string        `json:"reference,omitempty" maxLength:"100"`
 	ExpiryDate    moment        `json:"expiryDate,omitempty"`
-	CitizenIDs    []consent.ID  `json:"citizenIds,omitempty"`
-	ExternalRefs  []string      `json:"externalRefs,omitempty"`
+	CitizenIDs    []consent.ID  `json:"citizenIds,omitempty" minItems:"1"`
+	ExternalRefs  []string      `json:"externalRefs,omitempty" minItems:"1"`
 	Unsubscribe   []string      `json:"unsubscribe,omitempty"`
 	MaxPerSecond  *int64        `json:"maxPerSecond,omitempty" doc:"The most citizens a second, 1 to 100000; left out, no limit."`
 }

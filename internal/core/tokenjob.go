@@ -22,7 +22,7 @@ type TokenJobRequest struct {
 	ApplicationID string
 	Reference     string          // the client's own
 	Expires       consent.Instant // zero: in ten seconds
-	CitizenIDs    []consent.ID    // with ExternalRefs at most 1,000; neither means everyone
+	CitizenIDs    []consent.ID    // with ExternalRefs at most 1,000; both nil for everyone, and neither may be empty
 	ExternalRefs  []string
 	Unsubscribe   []string // options or groups, for each of which there is a column of links to leave it
 	PerSecond     *int64   // the most citizens a second; nil for no limit
@@ -40,6 +40,9 @@ func (s *Service) CreateTokenJob(ctx context.Context, a Actor, r Request, q Toke
 	consent.CheckText(&faults, "reference", q.Reference, 0, 100)
 	n := store.NewTokens{Application: snap.Application, Reference: q.Reference, TokenPlan: s.tokenPlan(snap)}
 	n.Expires = consent.TokenExpiry(q.Expires, consent.At(time.Now()), &faults)
+	n.Everyone = q.CitizenIDs == nil && q.ExternalRefs == nil
+	checkNamed(q.CitizenIDs, "citizenIds", &faults)
+	checkNamed(q.ExternalRefs, "externalRefs", &faults)
 	if len(q.CitizenIDs)+len(q.ExternalRefs) > maxNamed {
 		faults.Add("citizenIds", "must name at most %d citizens, together with externalRefs", maxNamed)
 	}
@@ -59,6 +62,14 @@ func (s *Service) CreateTokenJob(ctx context.Context, a Actor, r Request, q Toke
 		return store.TokenJob{}, err
 	}
 	return s.store.CreateTokenJob(ctx, n, a.ID, once)
+}
+
+// checkNamed notes a fault where a list is given and names nobody, as by a search that found
+// none: they must not become everyone.
+func checkNamed[T any](list []T, at string, faults *consent.Faults) {
+	if list != nil && len(list) == 0 {
+		faults.Add(at, "must name at least one citizen, or be left out")
+	}
 }
 
 func unsubscribeColumns(snap *consent.Snapshot, ids []string, faults *consent.Faults) []store.UnsubscribeColumn {

@@ -35,8 +35,9 @@ type UnsubscribeColumn struct {
 // NewTokens asks for tokens of many citizens.
 type NewTokens struct {
 	Application int64
-	Reference   string               // the client's own
-	Named       []consent.CitizenKey // by id or by reference each; nil for everyone
+	Reference   string // the client's own
+	Everyone    bool
+	Named       []consent.CitizenKey // where not everyone: by id or by reference each
 	PerSecond   int64                // 0 for no limit
 	TokenPlan
 }
@@ -83,7 +84,7 @@ func (s *Store) CreateTokenJob(ctx context.Context, n NewTokens, actor string, o
 
 // tokenParams finds the citizens who are named.
 func (s *Store) tokenParams(ctx context.Context, n NewTokens) (TokenParams, error) {
-	p := TokenParams{Everyone: n.Named == nil, TokenPlan: n.TokenPlan}
+	p := TokenParams{Everyone: n.Everyone, TokenPlan: n.TokenPlan}
 	args := map[string][]any{}   // by column
 	byKey := map[string]string{} // what was asked for, by how the store knows it
 	for _, k := range n.Named {
