@@ -76,6 +76,19 @@ func (id *ID) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	return err
 }
 
+// Scan reads the 16 bytes by which a database keeps it; NULL is the zero id.
+func (id *ID) Scan(src any) error {
+	switch b, isBytes := src.([]byte); {
+	case src == nil:
+		*id = ID{}
+	case isBytes && len(b) == len(id):
+		copy(id[:], b)
+	default:
+		return fmt.Errorf("an id is kept as %d bytes, not as this %T", len(id), src)
+	}
+	return nil
+}
+
 // EventID names one version of one citizen's state for one subscription: every message
 // that carries it has the same id, so that receivers can drop duplicates.
 func EventID(subscription, citizen ID, version int64) ID {

@@ -212,12 +212,7 @@ const (
 // Whoever is written meanwhile is moved by that.
 func (s *Store) MoveAddresses(ctx context.Context) error {
 	for began := time.Now(); time.Since(began) < moveTime; {
-		list, err := collect(ctx, s.fixed, func(r *sql.Rows) (p Passage, err error) {
-			var id []byte
-			err = r.Scan(&p.Application, &id)
-			copy(p.Citizen[:], id)
-			return p, err
-		}, `SELECT c.application, c.public_id FROM citizen_address_backlog b JOIN citizen c ON c.id = b.citizen ORDER BY b.citizen LIMIT $1`, moveBatch)
+		list, err := collect(ctx, s.fixed, scanPassage, `SELECT c.application, c.public_id FROM citizen_address_backlog b JOIN citizen c ON c.id = b.citizen ORDER BY b.citizen LIMIT $1`, moveBatch)
 		if err != nil || len(list) == 0 {
 			return s.classify(err)
 		}

@@ -148,14 +148,11 @@ func (t *tx) logEnds(ctx context.Context, list []Attempt) error {
 const attemptColumns = `a.id, a.subscription, a.citizen, a.change, a.event, a.event_type, a.sequence, a.number, a.took, a.status, a.class, a.outcome, a.reason, a.next_at, a.coalesced`
 
 func scanAttempt(r interface{ Scan(...any) error }, more ...any) (a Attempt, err error) {
-	var event, citizen []byte
 	var took int64
 	err = r.Scan(append([]any{
-		&a.ID, &a.Subscription, &a.Citizen, &a.Change, &event, &a.EventType, &a.Sequence, &a.Number, &took, &a.Status, &a.Class, &a.Outcome, &a.Reason, &a.Next, &a.Coalesced,
-		&citizen,
+		&a.ID, &a.Subscription, &a.Citizen, &a.Change, &a.Event, &a.EventType, &a.Sequence, &a.Number, &took, &a.Status, &a.Class, &a.Outcome, &a.Reason, &a.Next, &a.Coalesced,
+		&a.CitizenID,
 	}, more...)...)
-	copy(a.Event[:], event)
-	copy(a.CitizenID[:], citizen)
 	a.Took = time.Duration(took) * time.Microsecond
 	return a, err
 }

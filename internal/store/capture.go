@@ -110,12 +110,10 @@ const parkedQuery = `SELECT p.id, p.public_id, p.sealed, p.created_at, c.public_
 
 func (s *Store) scanParked(r *sql.Rows) (v ParkedCapture, err error) {
 	var c citizenRow
-	var id, citizen, sealed []byte
-	if err := r.Scan(&v.Number, &id, &sealed, &v.CreatedAt, &citizen, &c.details, &c.wrapped); err != nil {
+	var sealed []byte
+	if err := r.Scan(&v.Number, &v.ID, &sealed, &v.CreatedAt, &v.CitizenID, &c.details, &c.wrapped); err != nil {
 		return v, err
 	}
-	copy(v.ID[:], id)
-	copy(v.CitizenID[:], citizen)
 	c.publicID = v.CitizenID
 	p, err := c.profile(s.keys)
 	if err != nil {

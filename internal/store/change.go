@@ -135,12 +135,11 @@ var noNews, _ = json.Marshal(consent.FullState{}.Since(consent.FullState{}))
 // erased since.
 func (s *Store) listedChange(r *sql.Rows) (v ListedChange, readable bool, err error) {
 	var c citizenRow
-	var id, body, farewell []byte
+	var body, farewell []byte
 	var previous consent.Instant
-	if err := r.Scan(&v.Place.Minor, &v.Place.Major, &c.id, &v.Version, &v.ChangedAt, &v.Event, &v.ChangedBy, &body, &id, &c.details, &farewell, &c.wrapped, &previous); err != nil {
+	if err := r.Scan(&v.Place.Minor, &v.Place.Major, &c.id, &v.Version, &v.ChangedAt, &v.Event, &v.ChangedBy, &body, &c.publicID, &c.details, &farewell, &c.wrapped, &previous); err != nil {
 		return v, false, err
 	}
-	copy(c.publicID[:], id)
 	v.CitizenID, v.News = c.publicID, noNews
 	switch {
 	case v.Event == consent.CitizenDeleted && farewell != nil:

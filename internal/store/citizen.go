@@ -48,14 +48,13 @@ type citizenRow struct {
 
 func scanCitizen(r interface{ Scan(...any) error }) (*citizenRow, error) {
 	var c citizenRow
-	var id, hash []byte
+	var hash []byte
 	var deleted, next sql.NullInt64
-	err := r.Scan(&c.id, &id, &c.application, &c.refIndex, &c.details, &c.createdAt, &deleted,
+	err := r.Scan(&c.id, &c.publicID, &c.application, &c.refIndex, &c.details, &c.createdAt, &deleted,
 		&c.seq, &hash, &c.recordedAt, &c.version, &c.changedBy, &c.sealed, &next, &c.changedAt, &c.wrapped)
 	if err != nil {
 		return nil, err
 	}
-	copy(c.publicID[:], id)
 	c.hash, c.deletedAt, c.nextChange = hash, consent.Instant(deleted.Int64), consent.Instant(next.Int64)
 	return &c, nil
 }

@@ -94,10 +94,8 @@ func (s *Store) credential(ctx context.Context, hash *[]byte, query string, arg 
 	var c Credential
 	var scopes string
 	known, err := collect(ctx, s.fixed, func(r *sql.Rows) (struct{}, error) {
-		var id []byte
 		var expires, application sql.NullInt64
-		err := r.Scan(&id, &c.Kind, &c.Name, &scopes, &expires, &application, hash)
-		copy(c.ID[:], id)
+		err := r.Scan(&c.ID, &c.Kind, &c.Name, &scopes, &expires, &application, hash)
 		c.ExpiresAt = consent.Instant(expires.Int64)
 		if application.Valid {
 			c.Applications = append(c.Applications, application.Int64)

@@ -69,12 +69,10 @@ const jobColumns = `j.id, j.public_id, j.application, a.public_id, j.kind, j.sta
 const jobTables = `job j JOIN application a ON a.id = j.application`
 
 func scanJob(r interface{ Scan(...any) error }) (j Job, err error) {
-	var id []byte
 	var total sql.NullInt64
 	var cancelled, result, failures int64
-	err = r.Scan(&j.Number, &id, &j.Application, &j.ApplicationID, &j.Kind, &j.State, &j.PerSecond, &j.Done, &total, &j.Failures, &j.Rate, &j.Version,
+	err = r.Scan(&j.Number, &j.ID, &j.Application, &j.ApplicationID, &j.Kind, &j.State, &j.PerSecond, &j.Done, &total, &j.Failures, &j.Rate, &j.Version,
 		&j.CreatedAt, &j.StartedAt, &j.FinishedAt, &j.ExpiresAt, &j.CreatedBy, &j.Error, &cancelled, &result, &failures)
-	copy(j.ID[:], id)
 	if total.Valid {
 		j.Total = &total.Int64
 	}

@@ -248,10 +248,8 @@ var ErrNoTransaction = consent.Errorf(consent.NotFound, "There is no such transa
 // CitizenOfTransaction gives the citizen of a transaction and the id of the
 // application.
 func (s *Store) CitizenOfTransaction(ctx context.Context, id consent.ID) (citizen consent.ID, applicationID string, err error) {
-	var public []byte
 	err = s.read.QueryRowContext(ctx, `SELECT c.public_id, a.public_id FROM ledger l JOIN citizen c ON c.id = l.citizen JOIN application a ON a.id = l.application
-		WHERE l.id = $1 AND l.kind = 'transaction' AND c.deleted_at IS NULL`, id[:]).Scan(&public, &applicationID)
-	copy(citizen[:], public)
+		WHERE l.id = $1 AND l.kind = 'transaction' AND c.deleted_at IS NULL`, id[:]).Scan(&citizen, &applicationID)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = ErrNoTransaction
 	}
@@ -311,14 +309,11 @@ type Passage struct {
 	Citizen     consent.ID
 }
 
+func scanPassage(r *sql.Rows) (p Passage, err error) { return p, r.Scan(&p.Application, &p.Citizen) }
+
 // DuePassages gives up to limit citizens whose state time has changed by now.
 func (s *Store) DuePassages(ctx context.Context, limit int) ([]Passage, error) {
-	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (p Passage, err error) {
-		var id []byte
-		err = r.Scan(&p.Application, &id)
-		copy(p.Citizen[:], id)
-		return p, err
-	}, `SELECT c.application, c.public_id FROM citizen_state s JOIN citizen c ON c.id = s.citizen
+	list, err := collect(ctx, s.fixed, scanPassage, `SELECT c.application, c.public_id FROM citizen_state s JOIN citizen c ON c.id = s.citizen
 		WHERE s.next_change_at <= $1 ORDER BY s.next_change_at LIMIT $2`, now(), limit)
 	return list, s.classify(err)
 }
@@ -413,12 +408,9 @@ func (s *Store) records(ctx context.Context, application int64, kind string, f R
 		v := record{kind: kind}
 		var c citizenRow
 		var body string
-		var id, citizen []byte
-		if err := r.Scan(&v.seq, &id, &v.recordedAt, &body, &v.sealed, &v.hash, &citizen, &c.details, &c.wrapped); err != nil {
+		if err := r.Scan(&v.seq, &v.id, &v.recordedAt, &body, &v.sealed, &v.hash, &c.publicID, &c.details, &c.wrapped); err != nil {
 			return Entry{}, err
 		}
-		copy(v.id[:], id)
-		copy(c.publicID[:], citizen)
 		v.body = []byte(body)
 		return s.openRecord(&v, &c)
 	}, fmt.Sprintf(`SELECT l.seq, l.id, l.recorded_at, l.body, l.sealed, l.hash, c.public_id, c.details, k.wrapped

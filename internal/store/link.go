@@ -54,11 +54,10 @@ func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
 func (s *Store) NextLinkRequests(ctx context.Context, after int64, limit int) ([]LinkRequest, error) {
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (LinkRequest, error) {
 		var v, opened LinkRequest
-		var id, sealed []byte
-		if err := r.Scan(&v.Number, &id, &sealed, &v.Application, &v.ApplicationID); err != nil {
+		var sealed []byte
+		if err := r.Scan(&v.Number, &v.ID, &sealed, &v.Application, &v.ApplicationID); err != nil {
 			return v, err
 		}
-		copy(v.ID[:], id)
 		plain, err := s.keys.Open(requestContext(v.ID), sealed)
 		if err == nil {
 			err = json.Unmarshal(plain, &opened)

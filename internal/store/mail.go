@@ -213,10 +213,8 @@ func (s *Store) Mails(ctx context.Context, application int64, key consent.Citize
 const mailColumns = `m.public_id, m.kind, m.way, m.state, m.created_at, m.expires_at, m.ended_at, m.attempts, m.reason`
 
 func scanMail(r *sql.Rows) (v Mail, err error) {
-	var id []byte
 	var way mailWay
-	err = r.Scan(&id, &v.Kind, &way, &v.State, &v.CreatedAt, &v.ExpiresAt, &v.EndedAt, &v.Attempts, &v.Reason)
-	copy(v.ID[:], id)
+	err = r.Scan(&v.ID, &v.Kind, &way, &v.State, &v.CreatedAt, &v.ExpiresAt, &v.EndedAt, &v.Attempts, &v.Reason)
 	v.Webhook = way == byWebhook
 	return v, err
 }
@@ -257,10 +255,7 @@ func (s *Store) ClaimMails(ctx context.Context, limit int, ttl time.Duration) (l
 		}
 		until := t.now.Add(ttl)
 		rows, err := collect(ctx, t, func(r *sql.Rows) (v claimed, err error) {
-			var id, citizen []byte
-			err = r.Scan(&v.Number, &id, &v.made, &v.Application, &v.Attempts, &v.ExpiresAt, &v.body, &citizen, &v.c.wrapped)
-			copy(v.EventID[:], id)
-			copy(v.c.publicID[:], citizen)
+			err = r.Scan(&v.Number, &v.EventID, &v.made, &v.Application, &v.Attempts, &v.ExpiresAt, &v.body, &v.c.publicID, &v.c.wrapped)
 			v.CitizenID = v.c.publicID
 			v.ClaimedUntil = until
 			return v, err
@@ -350,9 +345,7 @@ func (t *tx) useMail(ctx context.Context, signUp int64) error {
 
 // mailOf gives the mail that an entry is of, zero where it is of none.
 func (t *tx) mailOf(ctx context.Context, change int64) (id consent.ID, err error) {
-	var public []byte
-	err = t.row(ctx, `SELECT public_id FROM mail WHERE change = $1`, change).Scan(&public)
-	copy(id[:], public)
+	err = t.row(ctx, `SELECT public_id FROM mail WHERE change = $1`, change).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = nil
 	}

@@ -101,9 +101,7 @@ func (c *citizenRow) ledger(ctx context.Context, q querier) ([]record, error) {
 func scanRecord(r *sql.Rows) (record, error) {
 	var v record
 	var body string
-	var id []byte
-	err := r.Scan(&v.seq, &id, &v.recordedAt, &v.kind, &body, &v.sealed, &v.hash)
-	copy(v.id[:], id)
+	err := r.Scan(&v.seq, &v.id, &v.recordedAt, &v.kind, &body, &v.sealed, &v.hash)
 	v.body = []byte(body)
 	return v, err
 }

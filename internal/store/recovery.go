@@ -59,10 +59,7 @@ func waiting(ctx context.Context, q reader, condition, limit string, args ...any
 			v.columns, v.from, strings.ReplaceAll(condition, "{change}", change), limit, i)
 	}
 	return collect(ctx, q, func(r *sql.Rows) (w WaitingMessage, err error) {
-		var id []byte
-		err = r.Scan(&w.Citizen, &w.Change, &w.Sequence, &w.Changes, &w.ChangedAt, &w.Attempts, &w.DueAt, &w.Stored, &w.Reason, &w.Resync, &id)
-		copy(w.CitizenID[:], id)
-		return w, err
+		return w, r.Scan(&w.Citizen, &w.Change, &w.Sequence, &w.Changes, &w.ChangedAt, &w.Attempts, &w.DueAt, &w.Stored, &w.Reason, &w.Resync, &w.CitizenID)
 	}, `SELECT w.citizen, w.change, COALESCE(h.version, w.version), w.changes, w.changed_at, w.attempts, w.due_at, w.stored, w.reason, w.resync, c.public_id
 		FROM (SELECT * FROM (`+strings.Join(parts, " UNION ALL ")+`) AS all_parts ORDER BY due_at, citizen, change`+limit+`) AS w
 		JOIN citizen c ON c.id = w.citizen LEFT JOIN change h ON h.id = w.change ORDER BY w.due_at, w.citizen, w.change`, args...)
@@ -389,10 +386,7 @@ func (x *JobTx) Discard(ctx context.Context, p RecoveryParams, at RecoveryPlace,
 		{`SELECT w.citizen, w.change, h.version, 1, w.stored, c.public_id FROM receipt w JOIN citizen c ON c.id = w.citizen JOIN change h ON h.id = w.change`, ``},
 	} {
 		list, err := collect(ctx, x.t, func(r *sql.Rows) (w WaitingMessage, err error) {
-			var id []byte
-			err = r.Scan(&w.Citizen, &w.Change, &w.Sequence, &w.Changes, &w.Stored, &id)
-			copy(w.CitizenID[:], id)
-			return w, err
+			return w, r.Scan(&w.Citizen, &w.Change, &w.Sequence, &w.Changes, &w.Stored, &w.CitizenID)
 		}, v.rows+` WHERE w.subscription = $1 AND w.changed_at < $2`+v.condition+` LIMIT $3`, sub.Number, p.Before, most-n)
 		if err != nil {
 			return at, 0, err

@@ -193,14 +193,13 @@ func (s *Store) resealBatch(ctx context.Context, c sealedColumn, after []any) (b
 	var owners []consent.ID
 	found, err := collect(ctx, s.read, func(r *sql.Rows) (sealedValue, error) {
 		v := sealedValue{key: make([]any, len(c.key))}
-		var owner []byte
+		var owner consent.ID
 		dest := []any{&v.old, &owner}
 		for i := range v.key {
 			dest = append(dest, &v.key[i])
 		}
 		err := r.Scan(dest...)
-		owners = append(owners, consent.ID{})
-		copy(owners[len(owners)-1][:], owner)
+		owners = append(owners, owner)
 		return v, err
 	}, c.next(id), append([]any{seal.Mark(id)}, after...)...)
 	if err != nil {

@@ -345,24 +345,21 @@ func (s *Store) SignUp(ctx context.Context, link string) (SignUp, error) {
 
 func (s *Store) findSignUp(ctx context.Context, q querier, where string, arg any) (v SignUp, content signUpContent, err error) {
 	var c citizenRow
-	var id, citizen, mail, sealed []byte
+	var sealed []byte
 	var state signUpState
 	var way mailWay
 	m := &v.Mail
 	err = q.QueryRowContext(ctx, `SELECT u.id, u.public_id, u.application, a.public_id, u.citizen, c.public_id, k.wrapped, u.template, u.state, u.sealed, u.created_at, u.expires_at, u.ended_at, `+mailColumns+`
 		FROM sign_up u JOIN application a ON a.id = u.application JOIN citizen c ON c.id = u.citizen JOIN mail m ON m.id = u.mail
 			LEFT JOIN citizen_key k ON k.citizen = u.citizen WHERE `+where, arg).
-		Scan(&v.number, &id, &v.Application, &v.ApplicationID, &c.id, &citizen, &c.wrapped, &v.Template, &state, &sealed, &v.CreatedAt, &v.ExpiresAt, &v.EndedAt,
-			&mail, &m.Kind, &way, &m.State, &m.CreatedAt, &m.ExpiresAt, &m.EndedAt, &m.Attempts, &m.Reason)
+		Scan(&v.number, &v.ID, &v.Application, &v.ApplicationID, &c.id, &v.CitizenID, &c.wrapped, &v.Template, &state, &sealed, &v.CreatedAt, &v.ExpiresAt, &v.EndedAt,
+			&m.ID, &m.Kind, &way, &m.State, &m.CreatedAt, &m.ExpiresAt, &m.EndedAt, &m.Attempts, &m.Reason)
 	switch {
 	case errors.Is(err, sql.ErrNoRows), err == nil && (c.wrapped == nil || sealed == nil):
 		return SignUp{}, content, ErrNoSignUp
 	case err != nil:
 		return SignUp{}, content, s.classify(err)
 	}
-	copy(v.ID[:], id)
-	copy(v.CitizenID[:], citizen)
-	copy(m.ID[:], mail)
 	m.Webhook, c.publicID = way == byWebhook, v.CitizenID
 	v.Confirmed, v.Refused, v.Withdrawn = state == signUpConfirmed, state == signUpRefused, state == signUpWithdrawn
 	if c.key, err = s.keys.Unwrap(c.context("citizen key"), c.wrapped); err != nil {
@@ -604,10 +601,7 @@ func (s *Store) PurgeSignUps(ctx context.Context, limit int) (more bool, err err
 		citizen             consent.ID
 	}
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (v unconfirmed, err error) {
-		var id []byte
-		err = r.Scan(&v.number, &v.application, &id)
-		copy(v.citizen[:], id)
-		return v, err
+		return v, r.Scan(&v.number, &v.application, &v.citizen)
 	}, `SELECT u.id, u.application, c.public_id FROM sign_up u JOIN citizen c ON c.id = u.citizen WHERE u.state <> 'confirmed' AND u.created_at <= $1 ORDER BY u.created_at LIMIT $2`,
 		now().Add(-keepUnconfirmed), limit)
 	if err != nil {

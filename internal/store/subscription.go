@@ -25,11 +25,11 @@ type Registered struct {
 
 func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
 	var v Registered
-	var id, secrets []byte
+	var secrets []byte
 	var options string
 	var paused sql.NullInt64
 	err := r.Scan(append([]any{
-		&v.Number, &id, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
+		&v.Number, &v.ID, &v.Application, &v.ApplicationID, &v.Name, &v.URL, &v.UpdateType, &v.Status, &v.AuthType,
 		&v.TokenLocation, &v.TokenName, &v.RefreshURL, &v.ClientID, &options, &secrets, &v.CreatedAt, &v.UpdatedAt, &paused,
 	}, v.Endpoint.fields()...)...)
 	if err != nil {
@@ -38,7 +38,6 @@ func (s *Store) scanSubscription(r *sql.Rows) (Registered, error) {
 	if err := json.Unmarshal([]byte(options), &v.SubscriptionOptions); err != nil {
 		return v, fmt.Errorf("options of subscription %s: %w", v.ID, err)
 	}
-	copy(v.ID[:], id)
 	v.PausedAt = consent.Instant(paused.Int64)
 	plain, err := s.keys.Open("subscription "+v.ID.String(), secrets)
 	if err != nil {

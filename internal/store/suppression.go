@@ -51,12 +51,11 @@ func (s *Store) sealListed(id consent.ID, v listedAddress) ([]byte, error) {
 const suppressionColumns = `s.id, s.public_id, s.kind, s.channel, s.sealed, s.created_at, s.created_by, s.created_by_name, s.lifted_at, s.lifted_by, s.lifted_by_name`
 
 func (s *Store) scanSuppressed(r *sql.Rows) (v Suppressed, err error) {
-	var id, sealed []byte
+	var sealed []byte
 	var lifted sql.NullInt64
-	if err := r.Scan(&v.Number, &id, &v.Contact.Kind, &v.Channel, &sealed, &v.CreatedAt, &v.CreatedBy.ID, &v.CreatedBy.Name, &lifted, &v.LiftedBy.ID, &v.LiftedBy.Name); err != nil {
+	if err := r.Scan(&v.Number, &v.ID, &v.Contact.Kind, &v.Channel, &sealed, &v.CreatedAt, &v.CreatedBy.ID, &v.CreatedBy.Name, &lifted, &v.LiftedBy.ID, &v.LiftedBy.Name); err != nil {
 		return v, err
 	}
-	copy(v.ID[:], id)
 	v.LiftedAt = consent.Instant(lifted.Int64)
 	plain, err := s.listed.Open(suppressionContext(v.ID), sealed)
 	if err != nil {
@@ -363,10 +362,7 @@ func (s *Store) spread(ctx context.Context, at addressOf) error {
 	var after int64
 	for more := true; more; {
 		list, err := collect(ctx, s.read, func(r *sql.Rows) (p Passage, err error) {
-			var id []byte
-			err = r.Scan(&after, &p.Application, &id)
-			copy(p.Citizen[:], id)
-			return p, err
+			return p, r.Scan(&after, &p.Application, &p.Citizen)
 		}, `SELECT a.citizen, a.application, c.public_id FROM citizen_address a JOIN citizen c ON c.id = a.citizen
 			WHERE a.application = $1 AND a.kind = $2 AND a.blind = $3 AND a.citizen > $4 ORDER BY a.citizen LIMIT $5`,
 			at.application, string(at.kind), at.blind, after, spreadBatch)

@@ -113,16 +113,14 @@ type TokenHolder struct {
 // gives nobody where there is no such citizen or issue, or it is revoked, after the same
 // look. keys is the revision of the [TokenKeys] then.
 func (s *Store) TokenHolder(ctx context.Context, citizen, issue int64) (h TokenHolder, keys int64, err error) {
-	var id []byte
 	var application, generation, number sql.NullInt64
 	err = s.fixed.QueryRowContext(ctx, `SELECT k.revision, c.public_id, c.application, c.token_generation, i.number FROM (SELECT `+keyRevision+` AS revision) k
 		LEFT JOIN citizen c ON c.id = $1 AND c.deleted_at IS NULL LEFT JOIN token_issue i ON i.number = $2 AND i.application = c.application AND i.revoked_at IS NULL`,
-		citizen, issue).Scan(&keys, &id, &application, &generation, &number)
+		citizen, issue).Scan(&keys, &h.CitizenID, &application, &generation, &number)
 	if err != nil || !number.Valid {
 		return TokenHolder{}, keys, s.classify(err)
 	}
-	h = TokenHolder{Application: application.Int64, Generation: generation.Int64}
-	copy(h.CitizenID[:], id)
+	h.Application, h.Generation = application.Int64, generation.Int64
 	return h, keys, nil
 }
 
@@ -170,13 +168,9 @@ func (s *Store) TokenIssues(ctx context.Context, application, before int64, limi
 	}
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (TokenIssue, error) {
 		var v TokenIssue
-		var citizen, subscription, job []byte
 		var expires, revoked sql.NullInt64
 		var scheduled int64
-		err := r.Scan(&v.Number, &v.Kind, &citizen, &subscription, &job, &v.Reference, &v.CreatedBy, &v.CreatedAt, &expires, &revoked, &scheduled)
-		copy(v.CitizenID[:], citizen)
-		copy(v.SubscriptionID[:], subscription)
-		copy(v.JobID[:], job)
+		err := r.Scan(&v.Number, &v.Kind, &v.CitizenID, &v.SubscriptionID, &v.JobID, &v.Reference, &v.CreatedBy, &v.CreatedAt, &expires, &revoked, &scheduled)
 		v.Scheduled = scheduled != 0
 		v.ExpiresAt, v.RevokedAt = consent.Instant(expires.Int64), consent.Instant(revoked.Int64)
 		return v, err

@@ -345,12 +345,8 @@ func refOf(plain []byte) (string, error) {
 // AppendTokens adds lines to the result of a job that makes tokens. Those of citizens who
 // were erased since they were read are blanked.
 func (x *JobTx) AppendTokens(ctx context.Context, pieces []TokenPiece) error {
-	erased, err := collect(ctx, x.t, func(r *sql.Rows) (id consent.ID, err error) {
-		var public []byte
-		err = r.Scan(&public)
-		copy(id[:], public)
-		return id, err
-	}, `SELECT c.public_id FROM token_erased e JOIN citizen c ON c.id = e.citizen WHERE e.job = $1`, x.job.Number)
+	erased, err := collect(ctx, x.t, func(r *sql.Rows) (id consent.ID, err error) { return id, r.Scan(&id) },
+		`SELECT c.public_id FROM token_erased e JOIN citizen c ON c.id = e.citizen WHERE e.job = $1`, x.job.Number)
 	if err != nil {
 		return err
 	}
@@ -378,10 +374,7 @@ func (t *tx) blankTokens(ctx context.Context, c *citizenRow) error {
 		state consent.JobState
 	}
 	jobs, err := collect(ctx, t, func(r *sql.Rows) (v made, err error) {
-		var id []byte
-		err = r.Scan(&v.Number, &id, &v.state)
-		copy(v.ID[:], id)
-		return v, err
+		return v, r.Scan(&v.Number, &v.ID, &v.state)
 	}, `SELECT id, public_id, state FROM job WHERE params IS NOT NULL AND application = $1 AND kind = $2 ORDER BY id`, c.application, string(consent.TokensJob))
 	if err != nil {
 		return err

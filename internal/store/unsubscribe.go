@@ -51,19 +51,15 @@ type Leaver struct {
 // It is found whatever was revoked or erased since. keys is the revision of the [TokenKeys]
 // then.
 func (s *Store) Leaver(ctx context.Context, citizen, link int64) (v Leaver, keys int64, err error) {
-	var id []byte
 	var deleted, application sql.NullInt64
 	var applicationID, optionType, optionID sql.NullString
 	err = s.fixed.QueryRowContext(ctx, `SELECT k.revision, c.public_id, c.deleted_at, c.application, a.public_id, u.option_type, u.option_id FROM (SELECT `+keyRevision+` AS revision) k
 		LEFT JOIN citizen c ON c.id = $1 LEFT JOIN application a ON a.id = c.application LEFT JOIN unsubscribe_link u ON u.number = $2 AND u.application = c.application`,
-		citizen, link).Scan(&keys, &id, &deleted, &application, &applicationID, &optionType, &optionID)
+		citizen, link).Scan(&keys, &v.CitizenID, &deleted, &application, &applicationID, &optionType, &optionID)
 	if err != nil || !optionID.Valid {
 		return Leaver{}, keys, s.classify(err)
 	}
-	v = Leaver{
-		Application: application.Int64, ApplicationID: applicationID.String, Erased: deleted.Valid,
-		Leaves: consent.Key{Type: consent.OptionType(optionType.String), ID: optionID.String},
-	}
-	copy(v.CitizenID[:], id)
+	v.Application, v.ApplicationID, v.Erased = application.Int64, applicationID.String, deleted.Valid
+	v.Leaves = consent.Key{Type: consent.OptionType(optionType.String), ID: optionID.String}
 	return v, keys, nil
 }
