@@ -63,7 +63,7 @@ func (s *server) capture(ctx context.Context, _ core.Actor, in *captureInput) (t
 	if v.Blocks != nil {
 		c.Form = answeredForm{TemplateID: v.TemplateID, Locale: v.Locale, Snapshot: v.Snapshot, RuleID: v.RuleID, PrivacyPolicy: v.PrivacyPolicy, Blocks: v.Blocks}.form()
 	}
-	_, err := s.Core.Capture(ctx, request, c)
+	err := s.Core.Capture(ctx, request, c)
 	return taken{"received"}, err
 }
 

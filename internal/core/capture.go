@@ -32,11 +32,6 @@ type Capture struct {
 	Visitor                   Visitor
 }
 
-// Captured is the answer to a capture. It is the same whether the person is known or not.
-type Captured struct {
-	ByMail bool // an address was given: its owner is asked to confirm
-}
-
 // errNoCapture is the answer where an application takes nothing without a token.
 var errNoCapture = consent.Errorf(consent.NotFound, "There is no such application, or it takes nothing without a token.")
 
@@ -46,10 +41,10 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 // reference nobody has, the answers are recorded; for one that somebody has they wait
 // until they are accepted. A telephone number goes with the answers, and takes the place
 // of none that is known.
-func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, error) {
+func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 	snap, err := s.capturingFor(ctx, v)
 	if err != nil {
-		return Captured{}, cmp.Or(r.Found.Err(), err) // what cannot be read may be what names the application
+		return cmp.Or(r.Found.Err(), err) // what cannot be read may be what names the application
 	}
 	faults := r.Found
 	var address consent.Email
@@ -79,17 +74,17 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) (Captured, 
 		err = s.visitors.take(v.Visitor.Address)
 	}
 	if err != nil {
-		return Captured{}, err
+		return err
 	}
 	inv := s.invitation(snap, answered.evidence.Form)
 	inv.Locale = cmp.Or(inv.Locale, v.Locale)
 	if address == "" {
 		out := store.Captured{Transactions: answered.transactions, Submissions: submissionsOf(answered.evidence, answered.answers), Telephone: telephone}
-		recorded, _, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv)
-		return Captured{}, s.tellAll(recorded, err)
+		recorded, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv)
+		return s.tellAll(recorded, err)
 	}
 	inv.Address, inv.Answers, inv.Telephone = address, answered.answers, telephone
-	return Captured{ByMail: true}, s.captureByMail(ctx, snap, onlyPending(answered.transactions), inv)
+	return s.captureByMail(ctx, snap, onlyPending(answered.transactions), inv)
 }
 
 // captured is what was answered, to be recorded.

@@ -35,13 +35,10 @@ type Confirmation struct {
 	Telephone     string // that was named at the sign-up, likewise; empty for none
 	Items         []ConfirmItem
 	At            consent.Instant // when it was confirmed, refused or withdrawn
-	ExpiresAt     consent.Instant
 	// Proof shows, in the form behind the button, that the page was rendered: what follows a link by
 	// itself has none. It is good for an hour.
 	Proof     string
-	CitizenID consent.ID
-	Sender    string // who the mail was from
-	Renewable bool   // it has expired, and a mail with a new link can leave
+	Renewable bool // it has expired, and a mail with a new link can leave
 }
 
 // ErrNoProof is the answer to whoever confirms without the page, or with one of long ago:
@@ -63,8 +60,8 @@ func (s *Service) Confirmation(ctx context.Context, link string) (Confirmation, 
 func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp) (Confirmation, error) {
 	now := consent.At(time.Now())
 	c := Confirmation{
-		State: ConfirmOpen, ApplicationID: v.ApplicationID, Locale: v.Locale, Masked: v.Address.Masked(), At: v.EndedAt, ExpiresAt: v.ExpiresAt,
-		Proof: s.proof(link, now), CitizenID: v.CitizenID,
+		State: ConfirmOpen, ApplicationID: v.ApplicationID, Locale: v.Locale, Masked: v.Address.Masked(), At: v.EndedAt,
+		Proof: s.proof(link, now),
 	}
 	if v.Telephone != "" {
 		c.Telephone = v.Telephone.Masked()
@@ -82,9 +79,6 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	snap, err := s.snapshot(ctx, v.ApplicationID)
 	if err != nil || snap == nil {
 		return Confirmation{State: ConfirmUnknown}, err
-	}
-	if from := snap.Catalogue.Application.Sender; from != nil {
-		c.Sender = from.Name
 	}
 	if c.State == ConfirmExpired {
 		if c.Renewable, err = s.store.MailsLeave(ctx, snap.Application, s.mailer(snap)); err != nil {

@@ -155,7 +155,7 @@ func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
 	for _, c := range known[:min(len(known), maxLinks)] {
 		citizens = append(citizens, c.ID)
 	}
-	_, err = s.store.AnswerLinkRequest(ctx, q, s.mailer(snap), citizens)
+	err = s.store.AnswerLinkRequest(ctx, q, s.mailer(snap), citizens)
 	if errors.Is(err, store.ErrNoCitizen) {
 		return nil // one was erased meanwhile: it is answered for the others in the next round
 	}

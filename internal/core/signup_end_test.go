@@ -49,7 +49,7 @@ func (v *signUps) create(ref, address string) consent.ID {
 // capture answers by a reference what is to be confirmed.
 func (v *signUps) capture(ref string) {
 	v.t.Helper()
-	if _, err := v.svc.Capture(v.t.Context(), core.Request{}, core.Capture{
+	if err := v.svc.Capture(v.t.Context(), core.Request{}, core.Capture{
 		ApplicationID: "northwind", Reference: ref, Visitor: visitor, Pending: true,
 		Changes: []consent.Change{{OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}},
 	}); err != nil {

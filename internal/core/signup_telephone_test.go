@@ -11,12 +11,12 @@ import (
 // signUpWith captures a consent with a telephone number, by an address or a reference.
 func (v *signUps) signUpWith(address, ref, telephone string) {
 	v.t.Helper()
-	got, err := v.svc.Capture(v.t.Context(), core.Request{}, core.Capture{
+	err := v.svc.Capture(v.t.Context(), core.Request{}, core.Capture{
 		ApplicationID: "northwind", Email: address, Reference: ref, Telephone: telephone, Visitor: visitor,
 		Changes: []consent.Change{{OptionID: "newsletter-sms", Justification: consent.Consent, State: consent.Granted}},
 	})
-	if err != nil || got != (core.Captured{ByMail: address != ""}) {
-		v.t.Fatal(got, err)
+	if err != nil {
+		v.t.Fatal(err)
 	}
 }
 
@@ -170,7 +170,7 @@ func TestWhatIsNoTelephoneIsRefused(t *testing.T) {
 			for _, c := range []core.Capture{{Email: "ada@example.com"}, {Email: "eve@example.com"}, {Reference: "CUST-1"}, {Reference: "NEW-1"}} {
 				c.ApplicationID, c.Telephone, c.Visitor = "northwind", telephone, visitor
 				c.Changes = []consent.Change{{OptionID: "newsletter-sms", Justification: consent.Consent, State: consent.Granted}}
-				_, err := v.svc.Capture(t.Context(), core.Request{}, c)
+				err := v.svc.Capture(t.Context(), core.Request{}, c)
 				if consent.KindOf(err) != consent.Invalid {
 					t.Fatalf("%q is answered %v", telephone, err)
 				}

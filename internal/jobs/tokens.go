@@ -90,9 +90,8 @@ const tokensMost = 20_000
 
 // tokensSoFar is where such a job has got to.
 type tokensSoFar struct {
-	After    int64 `json:"after"` // the number of the last citizen
-	Done     int64 `json:"done"`
-	Failures int64 `json:"failures"`
+	After int64 `json:"after"` // the number of the last citizen
+	Done  int64 `json:"done"`
 }
 
 func (m *minting) step(ctx context.Context, st *store.Store, job store.HeldJob) (Effect, error) {
@@ -129,7 +128,6 @@ func (m *minting) step(ctx context.Context, st *store.Store, job store.HeldJob) 
 		out.Done += int64(piece.Citizens)
 	}
 	at.Done += out.Done
-	at.Failures += out.Failures
 	if out.Cursor, err = json.Marshal(at); err != nil {
 		return nil, err
 	}

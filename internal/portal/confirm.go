@@ -10,9 +10,8 @@ import (
 // confirmPage asks the owner of an address to confirm, or says what became of it.
 type confirmPage struct {
 	frame
-	Text   string
-	Masked string
-	Items  []core.ConfirmItem
+	Text  string
+	Items []core.ConfirmItem
 	// Telephone says which number was named, so that nobody confirms another's unseen.
 	Telephone string
 	When      string
@@ -99,7 +98,7 @@ func (p *Portal) confirming(w http.ResponseWriter, r *http.Request, c core.Confi
 }
 
 func (f frame) confirmPage(c core.Confirmation, path string, done bool, mark string) confirmPage {
-	page := confirmPage{Masked: c.Masked, Items: c.Items}
+	page := confirmPage{Items: c.Items}
 	path = "/confirm/" + path
 	switch c.State {
 	case core.ConfirmOpen:

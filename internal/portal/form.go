@@ -9,7 +9,6 @@ import (
 
 // part is one card of a form: what is permitted, with its wording, or one question.
 type part struct {
-	ID        string
 	Heading   string
 	Hint      string
 	Statement []consent.RichText
@@ -60,7 +59,6 @@ type question struct {
 	Reference string
 	Label     string
 	Many      bool
-	Mandatory bool
 	Choices   []choice
 	Was       []string
 	Wrong     string
@@ -178,7 +176,7 @@ func (f frame) cell(o consent.FormOption, label string, paused map[string]consen
 }
 
 func questionOf(b consent.FormBlock) *question {
-	q := &question{Reference: b.Reference, Label: cmp.Or(b.Label, b.Heading), Many: b.Type == "multi-choice-preference", Mandatory: b.Mandatory}
+	q := &question{Reference: b.Reference, Label: cmp.Or(b.Label, b.Heading), Many: b.Type == "multi-choice-preference"}
 	for _, c := range b.Choices {
 		chosen := c.Selected
 		if !q.Many {

@@ -53,9 +53,8 @@ type message struct {
 	Text   string
 	Number string // to quote
 	Links  []link
-	Ask    *ask  // to have a new link sent
-	Panel  bool  // it says that something was done
-	Again  *form // a button below
+	Ask    *ask // to have a new link sent
+	Panel  bool // it says that something was done
 }
 
 // form is one button that posts.

@@ -22,7 +22,6 @@ type ask struct {
 type linkPage struct {
 	frame
 	Text    string
-	Sent    bool
 	Sender  string
 	Ask     *ask
 	Enter   bool // the code is to be entered
@@ -99,7 +98,7 @@ func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.Cent
 func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, code bool, refused string) {
 	f.Title = f.Say("page.inbox")
 	f.Mark = p.Core.MarkPage("code " + v.Slug)
-	page := linkPage{frame: f, Text: f.Say("page.linkSent"), Sent: true, Enter: code, Email: email, Refused: refused, Sender: senderOf(v)}
+	page := linkPage{frame: f, Text: f.Say("page.linkSent"), Enter: code, Email: email, Refused: refused, Sender: senderOf(v)}
 	status := http.StatusOK
 	if refused != "" {
 		page.Wrong, status = true, http.StatusUnprocessableEntity

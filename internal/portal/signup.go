@@ -122,7 +122,7 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 		p.signUpPage(w, r, v, f, typed)
 		return
 	}
-	_, err = p.Core.Capture(r.Context(), core.Request{}, core.Capture{
+	err = p.Core.Capture(r.Context(), core.Request{}, core.Capture{
 		ApplicationID: v.ApplicationID, Form: form, Email: typed.email, Telephone: typed.telephone, Locale: f.Lang, Channel: "preference-centre", Pending: true, Visitor: visitor(r),
 	})
 	switch {

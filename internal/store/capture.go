@@ -24,16 +24,16 @@ type Captured struct {
 const maxParked = 20
 
 // Capture records answers for a reference that nobody has yet. For one that somebody has
-// they are parked until they are accepted or rejected, and nothing is recorded: it
-// gives true for those that were.
-func (s *Store) Capture(ctx context.Context, application int64, ref string, v Captured, inv Invitation) (recorded []Recorded, parked bool, err error) {
+// they are parked until they are accepted or rejected, and nothing is recorded.
+func (s *Store) Capture(ctx context.Context, application int64, ref string, v Captured, inv Invitation) ([]Recorded, error) {
 	key := consent.CitizenKey{ExternalRef: ref}
+	var recorded []Recorded
 	var invited Invited
 	w := s.inviting(application, key, v.Transactions, inv, &recorded, &invited)
 	w.create = true
 	apply := w.apply
 	w.apply = func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
-		if parked = !created; parked {
+		if !created {
 			return t.park(ctx, c, v)
 		}
 		if err := apply(ctx, t, c, created); err != nil {
@@ -45,10 +45,8 @@ func (s *Store) Capture(ctx context.Context, application int64, ref string, v Ca
 		var submitted Submitted
 		return s.submission(application, key, v.Submissions, &submitted).apply(ctx, t, c, false)
 	}
-	if err := s.do(ctx, &write{citizens: []*citizenWrite{w}}); err != nil {
-		return nil, false, err
-	}
-	return recorded, parked, nil
+	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
+	return outcome(&recorded, err)
 }
 
 func (c *citizenRow) captureContext(id consent.ID) string { return c.context("capture " + id.String()) }

@@ -83,16 +83,16 @@ const (
 // AnswerLinkRequest makes the mails of a request ready, one for each citizen, and forgets
 // it; of one that another node has answered nothing is made. A code is for the first
 // of the citizens alone.
-func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) (int, error) {
+func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) error {
 	if q.Code {
 		citizens = citizens[:min(len(citizens), 1)]
 	}
 	w := &write{}
-	mails, allowed := 0, false
+	allowed := false
 	for i, id := range citizens {
 		w.citizens = append(w.citizens, &citizenWrite{application: q.Application, key: consent.CitizenKey{ID: id}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			if i == 0 {
-				mails, allowed = 0, false
+				allowed = false
 				n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.Number)
 				if err != nil || n == 0 {
 					return err
@@ -104,11 +104,7 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 			if !allowed {
 				return nil
 			}
-			made, err := s.answerLink(ctx, t, c, q, m)
-			if made {
-				mails++
-			}
-			return err
+			return s.answerLink(ctx, t, c, q, m)
 		}})
 	}
 	if len(citizens) == 0 {
@@ -117,40 +113,39 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 			return err
 		}
 	}
-	err := s.do(ctx, w)
-	return outcome(&mails, err)
+	return s.do(ctx, w)
 }
 
-func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer) (made bool, err error) {
+func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer) error {
 	way, subscription, err := t.mailWay(ctx, q.Application, m)
 	if err != nil || way == "" {
-		return false, err
+		return err
 	}
 	g, err := s.groundsOf(ctx, t, c, consent.PreferenceLinkEmail, "")
 	if err != nil {
-		return false, err
+		return err
 	}
 	g.Address, g.Locale = q.Address, q.Locale
 	if q.Code {
 		number, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
 		if err != nil {
-			return false, err
+			return err
 		}
 		g.Code, g.Expires = fmt.Sprintf("%06d", number), g.At.Add(codeLife)
 		index := s.addressIndex(q.Application, q.Address)
 		if _, err := t.exec(ctx, `INSERT INTO sign_in_code (application, address, citizen, code, tries, expires_at) VALUES ($1, $2, $3, $4, 0, $5)
 			ON CONFLICT (application, address) DO UPDATE SET citizen = excluded.citizen, code = excluded.code, tries = 0, expires_at = excluded.expires_at`,
 			q.Application, index, c.id, s.codeHash(index, g.Code), g.Expires); err != nil {
-			return false, err
+			return err
 		}
 	} else {
 		g.Expires = g.At.Add(linkLife)
 		if g.Token, err = t.issueSingle(ctx, c, "preference-link", g.Expires); err != nil {
-			return false, err
+			return err
 		}
 	}
 	_, err = t.post(ctx, c, m, way, subscription, g)
-	return err == nil, err
+	return err
 }
 
 // issueSingle notes that a single token of a citizen is made by the platform.
