@@ -140,22 +140,12 @@ func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequ
 		}
 	} else {
 		g.Expires = g.At.Add(linkLife)
-		if g.Token, err = t.issueSingle(ctx, c, "preference-link", g.Expires); err != nil {
+		if g.Token, err = t.issueSingle(ctx, q.Application, c.id, "preference-link", consent.Platform.ID, g.Expires); err != nil {
 			return err
 		}
 	}
 	_, err = t.post(ctx, c, m, way, subscription, g)
 	return err
-}
-
-// issueSingle notes that a single token of a citizen is made by the platform.
-func (t *tx) issueSingle(ctx context.Context, c *citizenRow, reference string, expires consent.Instant) (TokenGrounds, error) {
-	g := TokenGrounds{Application: c.application, Citizen: c.id}
-	if err := t.row(ctx, `SELECT token_generation FROM citizen WHERE id = $1`, c.id).Scan(&g.Generation); err != nil {
-		return g, err
-	}
-	return g, t.row(ctx, `INSERT INTO token_issue (application, kind, citizen, reference, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number`,
-		c.application, string(SingleToken), c.id, reference, consent.Platform.ID, t.now, expires).Scan(&g.Issue)
 }
 
 func (s *Store) codeHash(address []byte, code string) []byte {
@@ -171,10 +161,10 @@ func (s *Store) RedeemCode(ctx context.Context, application int64, address conse
 	var g *TokenGrounds
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		g = nil
+		var citizen int64
 		var kept []byte
-		c := citizenRow{application: application}
 		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND tries < $3 AND expires_at > $4 RETURNING citizen, code`,
-			application, index, codeTries, t.now).Scan(&c.id, &kept)
+			application, index, codeTries, t.now).Scan(&citizen, &kept)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
@@ -184,7 +174,7 @@ func (s *Store) RedeemCode(ctx context.Context, application int64, address conse
 		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2`, application, index); err != nil {
 			return err
 		}
-		issued, err := t.issueSingle(ctx, &c, "sign-in-code", expires)
+		issued, err := t.issueSingle(ctx, application, citizen, "sign-in-code", consent.Platform.ID, expires)
 		g = &issued
 		return err
 	})

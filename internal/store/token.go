@@ -46,19 +46,27 @@ func (s *Store) IssueToken(ctx context.Context, application int64, key consent.C
 	if err != nil {
 		return TokenGrounds{}, err
 	}
-	g := TokenGrounds{Application: application, Citizen: c.id}
-	err = s.update(ctx, func(ctx context.Context, t *tx) error {
-		err := t.row(ctx, `SELECT token_generation FROM citizen WHERE id = $1 AND deleted_at IS NULL`, c.id).Scan(&g.Generation)
-		if errors.Is(err, sql.ErrNoRows) {
-			return ErrNoCitizen
-		}
-		if err != nil {
-			return err
-		}
-		return t.row(ctx, `INSERT INTO token_issue (application, kind, citizen, reference, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number`,
-			application, string(SingleToken), c.id, reference, actor, t.now, expires).Scan(&g.Issue)
+	var g TokenGrounds
+	err = s.update(ctx, func(ctx context.Context, t *tx) (err error) {
+		g, err = t.issueSingle(ctx, application, c.id, reference, actor, expires)
+		return err
 	})
 	return outcome(&g, err)
+}
+
+// issueSingle notes that a single token is made of a citizen, who may have been erased
+// meanwhile: then it fails with ErrNoCitizen.
+func (t *tx) issueSingle(ctx context.Context, application, citizen int64, reference, by string, expires consent.Instant) (TokenGrounds, error) {
+	g := TokenGrounds{Application: application, Citizen: citizen}
+	err := t.row(ctx, `SELECT token_generation FROM citizen WHERE id = $1 AND deleted_at IS NULL`, citizen).Scan(&g.Generation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return g, ErrNoCitizen
+	}
+	if err != nil {
+		return g, err
+	}
+	return g, t.row(ctx, `INSERT INTO token_issue (application, kind, citizen, reference, created_by, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING number`,
+		application, string(SingleToken), citizen, reference, by, t.now, expires).Scan(&g.Issue)
 }
 
 // SubscriptionGrounds gives the grounds for tokens in the messages of a subscription, by
