@@ -6,6 +6,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -60,8 +61,8 @@ type server struct {
 	Options
 	huma        huma.API
 	mux         *http.ServeMux
-	credentials *limiter // nil without a limit
-	public      *limiter
+	credentials *core.Limiter // nil without a limit
+	public      *core.Limiter
 }
 
 // New returns the handler of the API.
@@ -71,9 +72,9 @@ func New(o Options) http.Handler {
 		o.Log = slog.Default()
 	}
 	o.BaseURL = strings.TrimRight(o.BaseURL, "/")
-	s := &server{Options: o, mux: http.NewServeMux(), public: newLimiter(publicRate)}
+	s := &server{Options: o, mux: http.NewServeMux(), public: core.NewLimiter(publicRate, publicRate)}
 	if o.RateLimit > 0 {
-		s.credentials = newLimiter(o.RateLimit)
+		s.credentials = core.NewLimiter(o.RateLimit, int(math.Ceil(o.RateLimit)))
 	}
 	s.huma = humago.New(s.mux, s.config())
 	s.routes()

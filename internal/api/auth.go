@@ -2,16 +2,12 @@ package api
 
 import (
 	"context"
-	"math"
 	"mime"
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-	"golang.org/x/time/rate"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -77,7 +73,7 @@ func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(hu
 
 func (s *server) identify(hc huma.Context, scope consent.Scope, own bool) (core.Actor, error) {
 	if scope == public {
-		return core.Actor{}, s.public.take(visitorOf(hc).Address)
+		return core.Actor{}, s.public.Take(visitorOf(hc).Address)
 	}
 	actor, err := s.authenticate(hc)
 	if err != nil {
@@ -90,7 +86,7 @@ func (s *server) identify(hc huma.Context, scope consent.Scope, own bool) (core.
 	if err := s.Core.AllowOrigin(hc.Context(), actor, s.originOf(hc)); err != nil {
 		return core.Actor{}, err
 	}
-	if err := s.credentials.take(actor.ID); err != nil {
+	if err := s.credentials.Take(actor.ID); err != nil {
 		return core.Actor{}, err
 	}
 	if !citizen && !slices.Contains(actor.Scopes, scope) {
@@ -120,53 +116,3 @@ func bearer(header string) string {
 // a client that keeps its token needs, even where many share an address, and
 // little enough that nobody can keep the database busy without a credential.
 const publicRate = 100
-
-// maxCallers bounds the callers that a limiter remembers.
-const maxCallers = 10_000
-
-// limiter allows each caller a number of calls a second, and as many at once.
-type limiter struct {
-	rate    float64
-	mu      sync.Mutex
-	callers map[string]*rate.Limiter
-}
-
-func newLimiter(perSecond float64) *limiter {
-	return &limiter{rate: perSecond, callers: map[string]*rate.Limiter{}}
-}
-
-// take counts a call, and refuses it where it is one too many. The nil limiter
-// allows everything.
-func (l *limiter) take(caller string) error {
-	if l == nil {
-		return nil
-	}
-	reservation := l.of(caller).Reserve()
-	wait := reservation.Delay()
-	if wait == 0 {
-		return nil
-	}
-	reservation.Cancel()
-	return &consent.Error{Kind: consent.Throttled, Message: "Too many calls; nothing was changed.", RetryAfter: wait}
-}
-
-func (l *limiter) of(caller string) *rate.Limiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	burst := int(math.Ceil(l.rate))
-	if len(l.callers) >= maxCallers {
-		now := time.Now()
-		for name, known := range l.callers {
-			if known.TokensAt(now) >= float64(burst) { // as good as new
-				delete(l.callers, name)
-			}
-		}
-	}
-	if len(l.callers) >= maxCallers {
-		clear(l.callers)
-	}
-	if l.callers[caller] == nil {
-		l.callers[caller] = rate.NewLimiter(rate.Limit(l.rate), burst)
-	}
-	return l.callers[caller]
-}

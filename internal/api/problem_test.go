@@ -26,7 +26,7 @@ func answerTo(t *testing.T, ctx context.Context, err error) (answer *httptest.Re
 	t.Helper()
 	configureHuma()
 	var log bytes.Buffer
-	s := &server{Options: Options{Log: observe.NewLogger(&log, "json", slog.LevelDebug)}, mux: http.NewServeMux(), public: newLimiter(publicRate)}
+	s := &server{Options: Options{Log: observe.NewLogger(&log, "json", slog.LevelDebug)}, mux: http.NewServeMux(), public: core.NewLimiter(publicRate, publicRate)}
 	s.huma = humago.New(s.mux, s.config())
 	route(s, "GET /fails", "fails", public, func(context.Context, core.Actor, *struct{}) (nothing, error) { return nothing{}, err })
 	h := observe.Middleware(slog.New(slog.DiscardHandler), observe.NewMetrics("test"), Fail)(s.mux)
@@ -106,20 +106,5 @@ func TestPanicIsAProblem(t *testing.T) {
 	Fail(recorder, httptest.NewRequest(http.MethodGet, "/", http.NoBody))
 	if recorder.Code != http.StatusInternalServerError || !strings.Contains(recorder.Body.String(), "urn:opencpm:problem:internal") {
 		t.Errorf("%d %s", recorder.Code, recorder.Body)
-	}
-}
-
-func TestLimiterForgetsIdleCallers(t *testing.T) {
-	t.Parallel()
-	l := newLimiter(1e9) // full again at once
-	busy := newLimiter(1.0 / 3600)
-	for i := range maxCallers + 1 {
-		caller := fmt.Sprint(i)
-		if err := errors.Join(l.take(caller), busy.take(caller)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if len(l.callers) > 2 || len(busy.callers) > maxCallers {
-		t.Errorf("%d and %d callers are remembered", len(l.callers), len(busy.callers))
 	}
 }

@@ -71,7 +71,7 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 		err = faults.Err()
 	}
 	if err == nil { // what cannot be recorded costs a visitor nothing
-		err = s.visitors.take(v.Visitor.Address)
+		err = s.visitors.Take(v.Visitor.Address)
 	}
 	if err != nil {
 		return err

@@ -182,7 +182,7 @@ func (s *Service) UndoConfirmation(ctx context.Context, link, proof string, v Vi
 // ResendConfirmation sends a new link in the place of one that has ended, within the
 // limits of mail. Whatever comes of it the answer is the same.
 func (s *Service) ResendConfirmation(ctx context.Context, link string, v Visitor) error {
-	if err := s.visitors.take(v.Address); err != nil {
+	if err := s.visitors.Take(v.Address); err != nil {
 		return err
 	}
 	old, err := s.store.SignUp(ctx, link)

@@ -93,7 +93,7 @@ type Service struct {
 	try       func(context.Context, store.Registered) store.Trial
 
 	mailServer bool
-	visitors   *throttle
+	visitors   *Limiter
 
 	tokens  atomic.Pointer[tokenKeys] // that are known here
 	looking sync.Mutex                // for keys that are not
@@ -111,7 +111,7 @@ func New(st *store.Store, o Options) *Service {
 	s := &Service{
 		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
-		mailServer: o.MailServer, visitors: newThrottle(),
+		mailServer: o.MailServer, visitors: NewLimiter(visitorRate, visitorBurst),
 	}
 	if s.log == nil {
 		s.log = slog.Default()

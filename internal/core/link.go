@@ -23,7 +23,7 @@ type LinkRequest struct {
 // RequestLink sends the link, or a code, to the own page to an address where it is known,
 // within limits. Whether it is, is looked up later: the answer and its time are the same.
 func (s *Service) RequestLink(ctx context.Context, q LinkRequest) error {
-	if err := s.visitors.take(q.Visitor.Address); err != nil {
+	if err := s.visitors.Take(q.Visitor.Address); err != nil {
 		return err
 	}
 	snap, err := s.snapshot(ctx, q.ApplicationID)
@@ -48,7 +48,7 @@ const codeSession = time.Hour
 // RedeemCode gives a token for the code that an address was sent. Whatever is wrong with
 // it the answer is the same; the fifth wrong one ends it.
 func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code string, v Visitor) (string, error) {
-	if err := s.visitors.take(v.Address); err != nil {
+	if err := s.visitors.Take(v.Address); err != nil {
 		return "", err
 	}
 	snap, err := s.snapshot(ctx, applicationID)
