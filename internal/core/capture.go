@@ -94,24 +94,6 @@ type captured struct {
 	answers      []consent.Answer
 }
 
-// capturingFor gives the application of a capture: the one that is named, or the one that
-// has the template.
-func (s *Service) capturingFor(ctx context.Context, v Capture) (*consent.Snapshot, error) {
-	if v.ApplicationID == "" {
-		return s.capturing(ctx, v.Form.TemplateID, v.Origin)
-	}
-	snap, err := s.snapshot(ctx, v.ApplicationID)
-	switch {
-	case err != nil:
-		return nil, err
-	case snap == nil || !snap.Catalogue.Application.UnauthenticatedCapture:
-		return nil, errNoCapture
-	case !mayCapture(snap, v.Origin):
-		return nil, errOrigin
-	}
-	return snap, nil
-}
-
 // captured reads what was answered: a form, or changes and answers.
 func (s *Service) captured(ctx context.Context, snap *consent.Snapshot, v Capture, faults *consent.Faults) (out captured, err error) {
 	actor := Actor{ID: consent.Platform.ID, Name: consent.Platform.Name}
@@ -207,15 +189,6 @@ func pendingOf(changes []consent.Change, only bool, faults *consent.Faults) []co
 		}
 	}
 	return list
-}
-
-// mayCapture reports whether a page of an origin may send answers to an application. The
-// empty one is a page of ours.
-func mayCapture(snap *consent.Snapshot, origin string) bool {
-	if origin == "" || slices.Contains(snap.Catalogue.Application.AllowedOrigins, origin) {
-		return true
-	}
-	return slices.ContainsFunc(snap.Catalogue.PreferenceCentres, func(c consent.PreferenceCentre) bool { return c.Host != "" && origin == "https://"+c.Host })
 }
 
 // Captures lists what waits to be accepted of an application, the oldest first, after one

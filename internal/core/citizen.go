@@ -153,20 +153,3 @@ func (s *Service) EraseCitizen(ctx context.Context, a Actor, id consent.ID) erro
 	}
 	return s.store.EraseCitizen(ctx, snap.Application, consent.CitizenKey{ID: id}, a.ID)
 }
-
-// applicationOfCitizen finds the application of a citizen among those of the
-// actor; any other citizen does not exist for them.
-func (s *Service) applicationOfCitizen(ctx context.Context, a Actor, scope consent.Scope, id consent.ID) (*consent.Snapshot, error) {
-	if err := a.may(scope); err != nil {
-		return nil, err
-	}
-	applicationID, err := s.store.ApplicationOfCitizen(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	snap, err := s.authorise(ctx, a, scope, applicationID)
-	if consent.KindOf(err) == consent.NotFound {
-		err = store.ErrNoCitizen
-	}
-	return snap, err
-}

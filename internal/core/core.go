@@ -8,7 +8,6 @@ import (
 	"context"
 	"log/slog"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,42 +195,4 @@ func (s *Service) snapshot(ctx context.Context, id string) (*consent.Snapshot, e
 		return nil, err
 	}
 	return (*s.snapshots.Load())[id], nil
-}
-
-// authorise gives the catalogue of an application that the actor may use with a
-// scope. Too little scope is Forbidden; an application that does not exist and one
-// of somebody else are both NotFound, so that its existence does not leak.
-func (s *Service) authorise(ctx context.Context, a Actor, scope consent.Scope, applicationID string) (*consent.Snapshot, error) {
-	if err := a.may(scope); err != nil {
-		return nil, err
-	}
-	snap, err := s.snapshot(ctx, applicationID)
-	if err != nil {
-		return nil, err
-	}
-	if snap == nil || !slices.Contains(a.Applications, snap.Application) {
-		return nil, &consent.Error{Kind: consent.NotFound, Message: "There is no such application."}
-	}
-	return snap, nil
-}
-
-// authoriseFor is authorise for a request in which faults were found already. One
-// that names no application at all gets those, for there is nothing to check the
-// rest against.
-func (s *Service) authoriseFor(ctx context.Context, a Actor, scope consent.Scope, applicationID string, found consent.Faults) (*consent.Snapshot, error) {
-	if applicationID == "" && a.may(scope) == nil {
-		found.Add("applicationId", "must be given")
-		return nil, found.Err()
-	}
-	return s.authorise(ctx, a, scope, applicationID)
-}
-
-func (a Actor) may(scope consent.Scope) error {
-	if !a.Citizen.IsZero() {
-		return ErrUnauthenticated
-	}
-	if !slices.Contains(a.Scopes, scope) {
-		return consent.Errorf(consent.Forbidden, "The credential lacks the scope %s.", scope)
-	}
-	return nil
 }

@@ -9,31 +9,12 @@ import (
 	"github.com/opencpm/opencpm/internal/token"
 )
 
-// ErrUnauthenticated is the one answer to whoever is not known, or not where they ask.
-var ErrUnauthenticated = consent.Errorf(consent.Unauthenticated, "The credential is missing or not valid.")
-
 // ByCitizenToken says who presents a citizen token. Whatever is wrong with it the answer is the
 // same after the same work: one signature and one look at the store, where the citizen
 // and the issue may have been revoked.
 func (s *Service) ByCitizenToken(ctx context.Context, text string) (Actor, error) {
 	_, a, err := s.byToken(ctx, text, token.Manage)
 	return a, err
-}
-
-// applicationOfOneself is applicationOfCitizen for what citizens may do as well, each
-// with their own.
-func (s *Service) applicationOfOneself(ctx context.Context, a Actor, scope consent.Scope, id consent.ID) (*consent.Snapshot, error) {
-	if a.Citizen.IsZero() {
-		return s.applicationOfCitizen(ctx, a, scope, id)
-	}
-	if a.Citizen != id {
-		return nil, ErrUnauthenticated
-	}
-	applicationID, err := s.store.ApplicationOfCitizen(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	return s.snapshot(ctx, applicationID)
 }
 
 // TokenRequest asks for one citizen token.

@@ -136,12 +136,11 @@ func (s *Service) manageURL(snap *consent.Snapshot) string {
 	if u := snap.Catalogue.Application.ManageURL; u != "" {
 		return u
 	}
-	centres := snap.Catalogue.PreferenceCentres
-	i := slices.IndexFunc(centres, func(c consent.PreferenceCentre) bool { return c.Type == consent.ManageCentre && !c.Closed })
-	if i < 0 || s.baseURL == "" {
+	centre, ok := firstCentre(snap, consent.ManageCentre)
+	if !ok || s.baseURL == "" {
 		return ""
 	}
-	return s.baseURL + "/c/" + centres[i].Slug + "?token=" + tokenMark
+	return s.baseURL + "/c/" + centre.Slug + "?token=" + tokenMark
 }
 
 // ManageLink gives the page on which a citizen with a token sees and changes their own

@@ -116,11 +116,3 @@ func (s *Service) Person(ctx context.Context, a Actor) (Person, error) {
 	p.Pauses = p.State.Projection.Paused(consent.At(time.Now()))
 	return p, nil
 }
-
-// ownApplication gives the catalogue of a citizen's application; nobody else has one.
-func (s *Service) ownApplication(ctx context.Context, a Actor) (*consent.Snapshot, error) {
-	if a.Citizen.IsZero() {
-		return nil, ErrUnauthenticated
-	}
-	return s.applicationOfOneself(ctx, a, "", a.Citizen)
-}
