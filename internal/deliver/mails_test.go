@@ -256,7 +256,7 @@ func TestAMailThatCannotBeOpened(t *testing.T) {
 		if v := w.mailOf(citizen); v.State != consent.EmailWaiting || ended != v.State || v.Attempts != 1 || v.Reason != seal.ErrKey.Error() {
 			t.Errorf("the mail is %+v", v)
 		}
-		if list, next, err := w.st.ClaimMails(ctx, 1, time.Minute); len(list) != 0 || next.Time().Sub(time.Now()) != mailPauses[0] || err != nil {
+		if list, next, err := w.st.ClaimMails(ctx, 1, time.Minute); len(list) != 0 || time.Until(next.Time()) != mailPauses[0] || err != nil {
 			t.Errorf("due are %+v, the next at %v, %v", list, next, err)
 		}
 	})
