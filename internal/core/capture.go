@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -50,8 +51,10 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 	var address consent.Email
 	switch {
 	case faults.At("emailAddress"), faults.At("uniqueReference"): // it was given, and cannot be read
-	case (v.Email == "") == (v.Reference == ""):
+	case v.Email == "" && v.Reference == "":
 		faults.Add("uniqueReference", "either uniqueReference or emailAddress must be given")
+	case v.Email != "" && v.Reference != "":
+		faults.Add("uniqueReference", "only one of uniqueReference and emailAddress may be given")
 	case v.Reference != "":
 		consent.CheckText(&faults, "uniqueReference", v.Reference, 1, 100)
 	default:
@@ -67,6 +70,10 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 	}
 	v.Pending = v.Pending || v.Email != ""
 	answered, err := s.captured(ctx, snap, v, &faults)
+	asked := onlyPending(answered.transactions)
+	if err == nil && v.Email != "" && faults == nil && len(asked) == 0 && len(answered.answers) > 0 {
+		faults.Add(v.answeredIn(), "must give a consent: with an e-mail address preferences are recorded once it is confirmed, and not alone")
+	}
 	if err == nil {
 		err = faults.Err()
 	}
@@ -84,7 +91,7 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 		return s.tellAll(recorded, err)
 	}
 	inv.Address, inv.Answers, inv.Telephone = address, answered.answers, telephone
-	return s.captureByMail(ctx, snap, onlyPending(answered.transactions), inv)
+	return s.captureByMail(ctx, snap, asked, inv)
 }
 
 // captured is what was answered, to be recorded.
@@ -101,9 +108,14 @@ func (s *Service) captured(ctx context.Context, snap *consent.Snapshot, v Captur
 	origin.ObtainedAt, origin.Channel, origin.Campaign = 0, cmp.Or(v.Channel, origin.Channel), cmp.Or(v.Campaign, origin.Campaign)
 	origin.Attribution = consent.Attribution{Source: v.Origin, VisitorAddress: v.Visitor.Address, VisitorAgent: v.Visitor.Agent}
 	if v.Form.Blocks != nil {
+		if v.Email != "" {
+			onlyConsents(v.Form, faults)
+		}
 		form, err := s.resolveForm(ctx, snap, actor, FormAnswer{Form: v.Form, Citizen: consent.CitizenKey{ExternalRef: v.Reference}, Origin: origin, Pending: v.Pending}, faults)
-		out.evidence, out.answers = form.evidence, form.Answers
-		out.transactions, _ = form.records(&consent.Projection{}, consent.At(time.Now()))
+		out.evidence = form.evidence
+		nobody, now := &consent.Projection{}, consent.At(time.Now())
+		out.transactions, _ = form.records(nobody, now)
+		out.answers = form.Against(nobody, now).Answers // a question that was left alone answers nothing
 		return out, err
 	}
 	if n := len(v.Changes) + len(v.Answers); n == 0 || n > maxChanges {
@@ -124,11 +136,19 @@ func (s *Service) captured(ctx context.Context, snap *consent.Snapshot, v Captur
 	return out, nil
 }
 
+// answeredIn is the field of a capture in which its answers are.
+func (v *Capture) answeredIn() string {
+	if v.Form.Blocks != nil {
+		return "blocks"
+	}
+	return "changes"
+}
+
 // onlyPending leaves what waits for a confirmation.
 func onlyPending(list []consent.Transaction) []consent.Transaction {
 	var out []consent.Transaction
 	for _, t := range list {
-		t.Changes = slices.DeleteFunc(t.Changes, func(c consent.Change) bool { return c.State != consent.Pending })
+		t.Changes = slices.DeleteFunc(slices.Clone(t.Changes), func(c consent.Change) bool { return c.State != consent.Pending })
 		if len(t.Changes) > 0 {
 			out = append(out, t)
 		}
@@ -189,6 +209,19 @@ func pendingOf(changes []consent.Change, only bool, faults *consent.Faults) []co
 		}
 	}
 	return list
+}
+
+// onlyConsents finds what a form with an e-mail address answers and nobody can confirm: an
+// objection, or that it is taken back. What is not answered, and a consent that is not
+// given, is nothing.
+func onlyConsents(f consent.Form, faults *consent.Faults) {
+	for i, b := range f.Blocks {
+		for k, o := range b.Options {
+			if o.Selected != nil && o.Justification == consent.LegitimateInterest {
+				faults.Add(fmt.Sprintf("blocks[%d].options[%d].selected", i, k), "must be null: with an e-mail address nothing is recorded but consents, which its owner confirms; an objection needs another way")
+			}
+		}
+	}
 }
 
 // Captures lists what waits to be accepted of an application, the oldest first, after one
