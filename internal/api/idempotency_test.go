@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/opencpm/opencpm/internal/api"
+	"github.com/opencpm/opencpm/internal/core"
 )
 
 // The same key and body happen once and have one answer, whoever waits for whom;
@@ -76,6 +77,45 @@ func TestIdempotencyKey(t *testing.T) {
 		t.Errorf("%v transactions of eight at once", n)
 	}
 	if a := w.send("POST", at, grant, "Idempotency-Key: "+fmt.Sprintf("%0256d", 1)); a.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("a key of 256 characters answered %d", a.StatusCode)
+	}
+}
+
+// A key makes the answers of a stranger once as well: whoever sends it with other answers
+// is refused, and learns nothing else.
+func TestIdempotencyKeyOfACapture(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	doc, err := w.core.ExportCatalogue(t.Context(), "northwind")
+	w.must(err)
+	doc.Application.UnauthenticatedCapture = true
+	_, err = w.core.ImportCatalogue(t.Context(), "northwind", doc, core.Import{})
+	w.must(err)
+	const at, key = "/v1/unauthenticated/transactions", "Idempotency-Key: checkout-1"
+	body := func(who string) string {
+		return `{"applicationId": "northwind", ` + who + `, "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "GRANTED"}]}`
+	}
+	first := w.ok(http.StatusAccepted, "POST", at, body(`"uniqueReference": "NEW-1"`), key)
+	if again := w.ok(http.StatusAccepted, "POST", at, body(`"uniqueReference": "NEW-1"`), key); again.text != first.text {
+		t.Errorf("first %s, again %s", first.text, again.text)
+	}
+	if n := w.ok(http.StatusOK, "GET", "/v1/captures?applicationId=northwind", nil).json["total"]; n != 0.0 {
+		t.Errorf("%v captures wait of what was sent twice", n)
+	}
+	var said []string
+	for _, who := range []string{`"uniqueReference": "NEW-1", "channel": "web"`, `"uniqueReference": "NEW-2"`, `"emailAddress": "ada@example.com"`} {
+		a := w.send("POST", at, body(who), key)
+		if a.StatusCode != http.StatusUnprocessableEntity || len(a.errors()) != 1 || a.errors()["header.Idempotency-Key"] == "" {
+			t.Errorf("another body answered %d: %s", a.StatusCode, a.text)
+		}
+		delete(a.json, "instance")
+		said = append(said, fmt.Sprint(a.json))
+	}
+	if said[0] != said[1] || said[0] != said[2] || strings.Contains(said[0], "NEW") {
+		t.Errorf("refused as %q", said)
+	}
+	w.ok(http.StatusAccepted, "POST", at, body(`"emailAddress": "ada@example.com"`), "Idempotency-Key: checkout-2")
+	if a := w.send("POST", at, body(`"uniqueReference": "NEW-3"`), "Idempotency-Key: "+strings.Repeat("k", 256)); a.StatusCode != http.StatusUnprocessableEntity {
 		t.Errorf("a key of 256 characters answered %d", a.StatusCode)
 	}
 }

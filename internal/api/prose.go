@@ -263,10 +263,10 @@ var operations = withKinds(map[string]prose{
 		description: "What the check of a template says of its draft; what could not be published is told as the rule `invalid`.",
 	},
 	"capture": {
-		tag: tagForms, summary: "Sign up without a token", status: http.StatusAccepted,
+		once: true, tag: tagForms, summary: "Sign up without a token", status: http.StatusAccepted,
 		description: "For sign-up pages and widgets, only where the application takes what they send without a token, and from its allowed origins. Answers come as `changes` and `preferences`, or as the `blocks` of a form. " +
 			"With an `emailAddress` consent that is given becomes `PENDING`, its owner is asked by mail to confirm it, and nothing else is recorded before. Preferences are recorded with the confirmation and are refused without a consent; so is an objection, which nobody could confirm. With a `uniqueReference` that nobody has, the answers are recorded; for one that " +
-			"somebody has they wait until they are accepted. The answer is always the same.",
+			"somebody has they wait until they are accepted. The answer is always the same. An `Idempotency-Key` counts within the application, for the pages of one origin.",
 		errors:  []int{http.StatusForbidden, http.StatusNotFound},
 		request: `{"applicationId": "northwind", "emailAddress": "ada@example.com", "locale": "en", "channel": "web", "permissionStatementRef": "statement-01", "changes": [{"optionId": "newsletter-email", "justification": "consent", "state": "PENDING"}]}`,
 		answer:  `{"status": "received"}`,

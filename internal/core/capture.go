@@ -41,12 +41,15 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 // become PENDING, for its owner to confirm, and nothing else is recorded before. With a
 // reference nobody has, the answers are recorded; for one that somebody has they wait
 // until they are accepted. A telephone number goes with the answers, and takes the place
-// of none that is known.
+// of none that is known. An idempotency key counts within the application, for the pages of
+// one origin: nobody has a credential, and whoever sends the key of another learns that it
+// was used.
 func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 	snap, err := s.capturingFor(ctx, v)
 	if err != nil {
 		return cmp.Or(r.Found.Err(), err) // what cannot be read may be what names the application
 	}
+	once := r.once(Actor{ID: "nobody in " + snap.ApplicationID}, "capture from "+v.Origin)
 	faults := r.Found
 	var address consent.Email
 	switch {
@@ -87,11 +90,11 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 	inv.Locale = cmp.Or(inv.Locale, v.Locale)
 	if address == "" {
 		out := store.Captured{Transactions: answered.transactions, Submissions: submissionsOf(answered.evidence, answered.answers), Telephone: telephone}
-		recorded, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv)
+		recorded, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv, once)
 		return s.tellAll(recorded, err)
 	}
 	inv.Address, inv.Answers, inv.Telephone = address, answered.answers, telephone
-	return s.captureByMail(ctx, snap, asked, inv)
+	return s.captureByMail(ctx, snap, asked, inv, once)
 }
 
 // captured is what was answered, to be recorded.
@@ -157,7 +160,7 @@ func onlyPending(list []consent.Transaction) []consent.Transaction {
 }
 
 // captureByMail records what is PENDING for whoever has an address, or for somebody new.
-func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, list []consent.Transaction, inv store.Invitation) error {
+func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, list []consent.Transaction, inv store.Invitation, once store.Once) error {
 	if len(list) == 0 {
 		return nil // there is nothing to confirm
 	}
@@ -169,7 +172,7 @@ func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, lis
 	if len(known) > 0 {
 		key = consent.CitizenKey{ID: known[0].ID}
 	}
-	recorded, invited, err := s.store.RecordInviting(ctx, snap.Application, key, list, inv, store.Once{})
+	recorded, invited, err := s.store.RecordInviting(ctx, snap.Application, key, list, inv, once)
 	if invited.NoWay {
 		s.log.Warn("a sign-up cannot be confirmed: "+noWayWarning, "application", snap.ApplicationID)
 	}

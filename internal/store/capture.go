@@ -25,7 +25,7 @@ const maxParked = 20
 
 // Capture records answers for a reference that nobody has yet. For one that somebody has
 // they are parked until they are accepted or rejected, and nothing is recorded.
-func (s *Store) Capture(ctx context.Context, application int64, ref string, v Captured, inv Invitation) ([]Recorded, error) {
+func (s *Store) Capture(ctx context.Context, application int64, ref string, v Captured, inv Invitation, once Once) ([]Recorded, error) {
 	key := consent.CitizenKey{ExternalRef: ref}
 	var recorded []Recorded
 	var invited Invited
@@ -33,7 +33,7 @@ func (s *Store) Capture(ctx context.Context, application int64, ref string, v Ca
 	w.create = true
 	apply := w.apply
 	w.apply = func(ctx context.Context, t *tx, c *citizenRow, created bool) error {
-		if !created {
+		if recorded = nil; !created {
 			return t.park(ctx, c, v)
 		}
 		if err := apply(ctx, t, c, created); err != nil {
@@ -45,6 +45,7 @@ func (s *Store) Capture(ctx context.Context, application int64, ref string, v Ca
 		var submitted Submitted
 		return s.submission(application, key, v.Submissions, &submitted).apply(ctx, t, c, false)
 	}
+	once.guard(w, &recorded, func() { repeat(recorded) })
 	err := s.do(ctx, &write{citizens: []*citizenWrite{w}})
 	return outcome(&recorded, err)
 }

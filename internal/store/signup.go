@@ -89,15 +89,18 @@ func (s *Store) RecordInviting(ctx context.Context, application int64, key conse
 	}
 	w := s.inviting(application, key, list, inv, &out.Recorded, &out.Invited)
 	w.create = true
-	once.guard(w, &out, func() {
-		for i := range out.Recorded {
-			out.Recorded[i].Repeated = true
-		}
-	})
+	once.guard(w, &out, func() { repeat(out.Recorded) })
 	if err := s.do(ctx, &write{citizens: []*citizenWrite{w}}); err != nil {
 		return nil, Invited{}, err
 	}
 	return out.Recorded, out.Invited, nil
+}
+
+// repeat says of what was recorded that it was by an earlier request.
+func repeat(list []Recorded) {
+	for i := range list {
+		list[i].Repeated = true
+	}
 }
 
 // inviting is the write of transactions and of the mail that asks to confirm what of them
