@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -47,7 +48,7 @@ func (s *server) getPublicConsentState(ctx context.Context, _ core.Actor, in *ge
 }
 
 // documentForms says which parts of a form may be null, which huma does not gather from
-// pointers.
+// pointers, and which are left out.
 func (s *server) documentForms() {
 	schemas := s.huma.OpenAPI().Components.Schemas.Map()
 	for owner, names := range map[string][]string{"Form": {"privacyPolicy"}, "FormOption": {"party", "purpose", "channel"}} {
@@ -55,6 +56,8 @@ func (s *server) documentForms() {
 			schemas[owner].Properties[name] = orNull(schemas[owner].Properties[name])
 		}
 	}
+	choice := schemas["FormChoice"]
+	choice.Required = slices.DeleteFunc(choice.Required, func(name string) bool { return name == "selected" })
 }
 
 // inItsLanguage says of the answer in which language it is.
@@ -93,7 +96,7 @@ type answeredBlock struct {
 	Options        []answeredOption `json:"options,omitempty" maxItems:"200"`
 	Reference      string           `json:"reference,omitempty" maxLength:"100"`
 	Mandatory      bool             `json:"mandatory,omitempty"`
-	SelectedChoice *string          `json:"selectedChoice,omitempty" maxLength:"100"`
+	SelectedChoice optional[string] `json:"selectedChoice,omitzero" maxLength:"100"`
 	Choices        []answeredChoice `json:"choices,omitempty" maxItems:"200"`
 }
 
@@ -124,7 +127,10 @@ func (v answeredForm) form() consent.Form {
 }
 
 func (b answeredBlock) block() consent.FormBlock {
-	out := consent.FormBlock{Type: b.Type, Reference: b.Reference, Mandatory: b.Mandatory, SelectedChoice: b.SelectedChoice}
+	out := consent.FormBlock{Type: b.Type, Reference: b.Reference, Mandatory: b.Mandatory, NullChoice: b.SelectedChoice.null}
+	if b.SelectedChoice.given && !b.SelectedChoice.null {
+		out.SelectedChoice = &b.SelectedChoice.value
+	}
 	if d := b.Statement; d != nil {
 		out.Statement = &consent.FormStatement{ID: d.ID, Reference: d.Reference}
 	}

@@ -32,7 +32,7 @@ const exampleConsentState = `{"applicationId": "northwind", "citizenId": "01995c
 		 "options": [{"optionId": "newsletter-email", "optionType": "option", "justification": "consent", "label": "Newsletter", "selected": true, "state": "GRANTED", "validUntil": "2028-11-22T09:30:00.000Z",
 			"party": {"id": "northwind", "name": "Northwind Retail Ltd"}, "purpose": {"id": "newsletter", "name": "Newsletter"}, "channel": {"id": "email", "name": "E-mail"}, "directMarketing": true}]},
 		{"type": "single-choice-preference", "reference": "frequency", "label": "How often", "selectedChoice": "weekly",
-		 "choices": [{"reference": "weekly", "label": "Weekly", "selected": true}, {"reference": "monthly", "label": "Monthly", "selected": false}]}]}`
+		 "choices": [{"reference": "weekly", "label": "Weekly"}, {"reference": "monthly", "label": "Monthly"}]}]}`
 
 const exampleJob = `{"id": "01995c44-5d6e-7f88-99aa-bbccddeeff00", "applicationId": "northwind", "kind": "ledger-check", "state": "running", "maxPerSecond": null,
 	"progress": {"done": 1200, "total": 5000, "failures": 0, "ratePerSecond": 950.5, "estimatedEndAt": "2026-11-22T09:30:04.000Z"},

@@ -11,6 +11,14 @@ import (
 type FormAnswers struct {
 	Parts   []FormPart // one for each statement that stands above an answer
 	Answers []Answer   // to preferences
+	doubts  []doubt
+}
+
+// doubt is a block of a single choice of which selectedChoice says one thing and its
+// choices another: only the state of the citizen shows which of the two was changed.
+type doubt struct {
+	at, preference string
+	one, many      []Chosen // by selectedChoice, nil for null, and by the choices
 }
 
 // FormPart is the answers under one statement.
@@ -203,6 +211,9 @@ func (r *formReader) preference(at string, b FormBlock) {
 		r.faults.Add(at+".reference", "was not asked by the form of the snapshot")
 	}
 	choices, field, given := p.read(b)
+	if many := selectedOf(b); p.Kind == SingleChoice && field == ".selectedChoice" && len(many) > 0 && !sameChoices(choices, many) {
+		r.out.doubts = append(r.out.doubts, doubt{at + ".choices", p.Reference, choices, many})
+	}
 	if !given {
 		return
 	}
@@ -220,21 +231,50 @@ func (r *formReader) preference(at string, b FormBlock) {
 }
 
 // read gives what a block chooses and the field that says so; not given means that it
-// says nothing, as where the preference was never answered.
+// says nothing, as where the preference was never answered. Of a single choice that is
+// selectedChoice, even null, and only where that is left out the choices.
 func (p *Preference) read(b FormBlock) (choices []Chosen, field string, given bool) {
-	choices = []Chosen{}
-	if b.SelectedChoice != nil && (p.Kind == SingleChoice || len(b.Choices) == 0) {
+	single := p.Kind == SingleChoice
+	switch {
+	case b.SelectedChoice != nil && (single || len(b.Choices) == 0):
+		choices = []Chosen{}
 		if *b.SelectedChoice != "" {
 			choices = append(choices, Chosen{Reference: *b.SelectedChoice})
 		}
 		return choices, ".selectedChoice", true
+	case b.NullChoice && single:
+		return nil, ".selectedChoice", false
 	}
+	choices = selectedOf(b)
+	return choices, ".choices", len(choices) > 0 || !single && len(b.Choices) > 0
+}
+
+// selectedOf gives the choices of a block that say that they are selected.
+func selectedOf(b FormBlock) []Chosen {
+	list := []Chosen{}
 	for _, c := range b.Choices {
 		if c.Selected {
-			choices = append(choices, Chosen{Reference: c.Reference})
+			list = append(list, Chosen{Reference: c.Reference})
 		}
 	}
-	return choices, ".choices", len(choices) > 0 || p.Kind == MultiChoice && len(b.Choices) > 0
+	return list
+}
+
+// Doubtful reports whether Agree must be asked.
+func (a FormAnswers) Doubtful() bool { return a.doubts != nil }
+
+// Agree holds that of a single choice selectedChoice and the choices do not contradict
+// each other, by the state of the citizen who answers. Choices that say what stands are
+// what an older form said of them, and selectedChoice is what was changed. Where it is
+// selectedChoice that says what stands, or nothing, or nothing stands of which an older
+// form could have told, the choices were changed, which would be lost.
+func (a FormAnswers) Agree(p *Projection, faults *Faults) {
+	for _, d := range a.doubts {
+		now := p.chosen(d.preference)
+		if !sameChoices(d.many, now) && (d.one == nil || now == nil || sameChoices(d.one, now)) {
+			faults.Add(d.at, "must not say that another choice is selected than selectedChoice says; one that is changed is changed there")
+		}
+	}
 }
 
 // mandatory checks that the preferences are answered which a form that is not empty says
@@ -294,21 +334,24 @@ func (a FormAnswers) Against(p *Projection, at Instant) FormAnswers {
 			out.Parts = append(out.Parts, left)
 		}
 	}
-	current := p.Preferences()
 	for _, answer := range a.Answers {
-		var now []Chosen
-		for _, v := range current {
-			if v.Preference == answer.Preference {
-				for _, c := range v.Choices {
-					now = append(now, Chosen{Reference: c.Reference})
-				}
-			}
-		}
-		if !sameChoices(now, answer.Choices) {
+		if !sameChoices(p.chosen(answer.Preference), answer.Choices) {
 			out.Answers = append(out.Answers, answer)
 		}
 	}
 	return out
+}
+
+// chosen gives what is chosen of a preference now.
+func (p *Projection) chosen(preference string) (list []Chosen) {
+	for _, v := range p.Preferences() {
+		if v.Preference == preference {
+			for _, c := range v.Choices {
+				list = append(list, Chosen{Reference: c.Reference})
+			}
+		}
+	}
+	return list
 }
 
 // sameChoices reports whether two answers choose the same, in whatever order.

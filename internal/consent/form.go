@@ -1,5 +1,10 @@
 package consent
 
+import (
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
 // Form is a template merged with what applies to a citizen, in one language: the
 // published consent state. The same structure comes back with the answers; then labels,
 // texts and states in it are ignored.
@@ -27,8 +32,9 @@ type FormPolicy struct {
 }
 
 // FormBlock is one part of a form. Type says which fields are there: statement and
-// options for permissions; reference, label and choices for a preference, with
-// selectedChoice for one of a single choice; text for text.
+// options for permissions; reference, label and choices for a preference; text for text.
+// One of a single choice has selectedChoice, null where it was never answered, and its
+// choices do not say whether they are selected: what is said once cannot be changed by half.
 type FormBlock struct {
 	Type           string         `json:"type"`
 	Heading        string         `json:"heading,omitzero"`
@@ -38,9 +44,34 @@ type FormBlock struct {
 	Label          string         `json:"label,omitzero"`
 	Mandatory      bool           `json:"mandatory,omitzero"` // must be answered
 	SelectedChoice *string        `json:"selectedChoice,omitzero"`
+	NullChoice     bool           `json:"-"` // of one that came back: selectedChoice is null, not left out
 	Choices        []FormChoice   `json:"choices,omitzero"`
 	Text           string         `json:"text,omitzero"`
 	Content        []RichText     `json:"content,omitzero"` // the text as a tree
+}
+
+// MarshalJSON writes the block.
+func (b FormBlock) MarshalJSON() ([]byte, error) { return json.Marshal(b) }
+
+// MarshalJSONTo writes the block.
+func (b FormBlock) MarshalJSONTo(e *jsontext.Encoder) error {
+	type plain FormBlock
+	if b.Type != SingleChoiceBlock {
+		return json.MarshalEncode(e, plain(b))
+	}
+	type choice struct {
+		Reference string `json:"reference"`
+		Label     string `json:"label"`
+	}
+	out := struct {
+		plain
+		SelectedChoice *string  `json:"selectedChoice"`
+		Choices        []choice `json:"choices,omitzero"`
+	}{plain(b), b.SelectedChoice, nil}
+	for _, c := range b.Choices {
+		out.Choices = append(out.Choices, choice{c.Reference, c.Label})
+	}
+	return json.MarshalEncode(e, out)
 }
 
 // FormStatement is the wording in the version that is shown.
@@ -86,7 +117,7 @@ type FormCard struct {
 	Off string `json:"off"`
 }
 
-// FormChoice is one choice of a preference.
+// FormChoice is one choice of a preference. Selected is that of a multiple choice.
 type FormChoice struct {
 	Reference string `json:"reference"`
 	Label     string `json:"label"`

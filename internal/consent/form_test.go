@@ -252,3 +252,120 @@ func TestContrast(t *testing.T) {
 		}
 	}
 }
+
+// choiceWorld is a catalogue with a single and a multiple choice.
+func choiceWorld(t testing.TB) *Snapshot {
+	t.Helper()
+	c := Catalogue{Application: ApplicationSettings{Name: "N", DefaultLocale: "en", Locales: []string{"en"}}}
+	for kind, reference := range map[string]string{SingleChoice: "often", MultiChoice: "topics"} {
+		p := Preference{Reference: reference, Kind: kind, Label: Localised{"en": "L"}}
+		for _, choice := range []string{"a", "b", "c"} {
+			p.Choices = append(p.Choices, Choice{choice, Localised{"en": choice}})
+		}
+		c.Preferences = append(c.Preferences, p)
+	}
+	c.Templates = []Template{{Reference: "t", Name: "T", Blocks: []Block{{Type: SingleChoiceBlock, Preference: "often"}, {Type: MultiChoiceBlock, Preference: "topics"}}}}
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	items, err := c.Items()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var revisions []Revision
+	for i, it := range items {
+		revisions = append(revisions, Revision{Item: it, ID: cmp.Or(it.Key, "x"), Revision: 1, Position: i})
+	}
+	s, err := NewSnapshot("n", 1, 1, revisions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// A single choice is told by selectedChoice alone, null where there is none; each of a
+// multiple choice says for itself whether it is selected.
+func TestAFormSaysASingleChoiceOnce(t *testing.T) {
+	snap := choiceWorld(t)
+	template, _ := snap.Template("t")
+	answered := &Projection{}
+	answered.Answer(Submission{Evidence{RecordedAt: 1, ObtainedAt: 1}, Answer{Preference: "often", Choices: []Chosen{{"b", "b"}}}})
+	answered.Answer(Submission{Evidence{RecordedAt: 1, ObtainedAt: 1}, Answer{Preference: "topics", Choices: []Chosen{{"b", "b"}}}})
+	for _, c := range []struct {
+		state    *Projection
+		one, two string
+	}{
+		{nil, `null`, `false`},
+		{answered, `"b"`, `true`},
+	} {
+		f, _ := snap.Form(FormQuestion{Template: template, Locale: "en", State: c.state})
+		got, err := json.Marshal(f.Blocks)
+		want := `[{"type":"single-choice-preference","reference":"often","label":"L","selectedChoice":` + c.one + `,"choices":[{"reference":"a","label":"a"},{"reference":"b","label":"b"},{"reference":"c","label":"c"}]},` +
+			`{"type":"multi-choice-preference","reference":"topics","label":"L","choices":[{"reference":"a","label":"a","selected":false},{"reference":"b","label":"b","selected":` + c.two + `},{"reference":"c","label":"c","selected":false}]}]`
+		var g, w any
+		if err != nil || json.Unmarshal(got, &g) != nil || json.Unmarshal([]byte(want), &w) != nil || !gocmp.Equal(g, w) {
+			t.Errorf("%v: %s, want %s", err, got, want)
+		}
+	}
+}
+
+// What a form says of a single choice, twice, against what stands: the one that was
+// changed counts, and where that would lose something it is refused.
+func TestTwoWaysToSayASingleChoice(t *testing.T) {
+	snap := choiceWorld(t)
+	const null, out = "null", "" // selectedChoice is null, or left out
+	for _, c := range []struct{ stands, one, many, want string }{
+		{"", out, "", "-"},
+		{"", out, "a", "a"},
+		{"", null, "", "-"},
+		{"", null, "a", "refused"},
+		{"", "a", "", "a"},
+		{"", "a", "a", "a"},
+		{"", "a", "b", "refused"},
+		{"a", out, "", "-"},
+		{"a", out, "a", "a"},
+		{"a", out, "b", "b"},
+		{"a", null, "", "-"},
+		{"a", null, "a", "-"},
+		{"a", null, "b", "refused"},
+		{"a", "a", "", "a"},
+		{"a", "a", "a", "a"},
+		{"a", "a", "b", "refused"},
+		{"a", "a", "ab", "refused"},
+		{"a", "b", "", "b"},
+		{"a", "b", "a", "b"},
+		{"a", "b", "b", "b"},
+		{"a", "b", "c", "b"}, // what stands was changed by somebody else meanwhile
+	} {
+		p := &Projection{}
+		if c.stands != "" {
+			p.Answer(Submission{Evidence{RecordedAt: 1, ObtainedAt: 1}, Answer{Preference: "often", Choices: []Chosen{{c.stands, c.stands}}}})
+		}
+		for _, kind := range []string{SingleChoiceBlock, MultiChoiceBlock} { // the preference's own kind rules
+			b := FormBlock{Type: kind, Reference: "often", NullChoice: c.one == null}
+			if c.one != out && c.one != null {
+				b.SelectedChoice = &c.one
+			}
+			for _, reference := range []string{"a", "b", "c"} {
+				b.Choices = append(b.Choices, FormChoice{Reference: reference, Selected: strings.Contains(c.many, reference)})
+			}
+			var faults Faults
+			answers := snap.ResolveForm(Form{Blocks: []FormBlock{b}}, nil, false, &faults)
+			answers.Agree(p, &faults)
+			got := "-"
+			switch {
+			case len(faults) == 1 && faults.At("blocks[0].choices"):
+				got = "refused"
+			case faults != nil:
+				got = fmt.Sprint(faults)
+			case len(answers.Answers) == 1 && len(answers.Answers[0].Choices) == 1:
+				got = answers.Answers[0].Choices[0].Reference
+			case answers.Answers != nil:
+				got = fmt.Sprint(answers.Answers)
+			}
+			if got != c.want {
+				t.Errorf("%q stands, selectedChoice %q, the choices say %q: %s, want %s", c.stands, c.one, c.many, got, c.want)
+			}
+		}
+	}
+}

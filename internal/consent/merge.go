@@ -141,7 +141,7 @@ func (m *merger) preference(out *FormBlock, p *Preference) {
 		chosen[c.Reference] = true
 	}
 	for _, c := range p.Choices {
-		out.Choices = append(out.Choices, FormChoice{c.Reference, m.say(c.Label), chosen[c.Reference]})
+		out.Choices = append(out.Choices, FormChoice{c.Reference, m.say(c.Label), chosen[c.Reference] && p.Kind == MultiChoice})
 		if chosen[c.Reference] && p.Kind == SingleChoice {
 			out.SelectedChoice = &c.Reference
 		}

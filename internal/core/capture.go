@@ -117,6 +117,7 @@ func (s *Service) captured(ctx context.Context, snap *consent.Snapshot, v Captur
 		form, err := s.resolveForm(ctx, snap, actor, FormAnswer{Form: v.Form, Citizen: consent.CitizenKey{ExternalRef: v.Reference}, Origin: origin, Pending: v.Pending}, faults)
 		out.evidence = form.evidence
 		nobody, now := &consent.Projection{}, consent.At(time.Now())
+		form.Agree(nobody, faults)
 		out.transactions, _ = form.records(nobody, now)
 		out.answers = form.Against(nobody, now).Answers // a question that was left alone answers nothing
 		return out, err

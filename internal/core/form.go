@@ -227,6 +227,9 @@ func (s *Service) Answer(ctx context.Context, a Actor, r Request, v FormAnswer) 
 	faults := r.Found
 	checkCitizenKey(v.Citizen, &faults)
 	form, err := s.resolveForm(ctx, snap, a, v, &faults)
+	if err == nil && form.Doubtful() {
+		err = s.agree(ctx, snap, form, v.Citizen, once, &faults)
+	}
 	if err == nil {
 		err = faults.Err()
 	}
@@ -245,6 +248,22 @@ func (s *Service) Answer(ctx context.Context, a Actor, r Request, v FormAnswer) 
 		s.tellAnswered(done)
 	}
 	return out, nil
+}
+
+// agree finds where a form contradicts itself, by the state of its citizen. One that was
+// recorded before, and has changed that state, has its answer.
+func (s *Service) agree(ctx context.Context, snap *consent.Snapshot, form formRecords, citizen consent.CitizenKey, once store.Once, faults *consent.Faults) error {
+	if repeated, err := s.store.Outcome(ctx, once, &store.Answered{}); err != nil || repeated {
+		return err
+	}
+	known, err := s.store.State(ctx, snap.Application, citizen)
+	if errors.Is(err, store.ErrNoCitizen) {
+		known.Projection, err = &consent.Projection{}, nil
+	}
+	if err == nil {
+		form.Agree(known.Projection, faults)
+	}
+	return err
 }
 
 // tellAnswered tells of a form that was recorded just now.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/store"
 	"github.com/opencpm/opencpm/internal/store/storetest"
 )
 
@@ -131,5 +132,55 @@ func TestAFormSaysWhatIsSuppressed(t *testing.T) {
 				}
 			}
 		}
+	})
+}
+
+// Of a single choice what was changed is recorded, whichever way an older form said what
+// stood, and what contradicts itself is refused; a repetition has the first answer.
+func TestAFormThatSaysASingleChoiceTwice(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		answer := func(key string, one *string, selected string) (core.Answered, error) {
+			b := consent.FormBlock{Type: consent.SingleChoiceBlock, Reference: "frequency", SelectedChoice: one, NullChoice: one == nil}
+			for _, reference := range []string{"weekly", "monthly"} {
+				b.Choices = append(b.Choices, consent.FormChoice{Reference: reference, Selected: reference == selected})
+			}
+			return v.svc.Answer(t.Context(), v.actor, core.Request{IdempotencyKey: key, Digest: []byte(key)}, core.FormAnswer{
+				Form: consent.Form{ApplicationID: "northwind", Blocks: []consent.FormBlock{b}}, Citizen: consent.CitizenKey{ExternalRef: "NEW-1"},
+			})
+		}
+		refused := func(one *string, selected string) {
+			t.Helper()
+			_, err := answer("", one, selected)
+			if e, ok := errors.AsType[*consent.Error](err); !ok || e.Kind != consent.Invalid || len(e.Fields) != 1 || e.Fields[0].Location != "blocks[0].choices" {
+				t.Errorf("answered with %v", err)
+			}
+		}
+		recorded := func(key string, one *string, selected, want string) store.Answered {
+			t.Helper()
+			got, err := answer(key, one, selected)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var chosen string
+			if got.Submitted != nil {
+				chosen = got.Submitted.Submissions[0].Answer.Choices[0].Reference
+			}
+			if chosen != want {
+				t.Errorf("recorded %q, not %q", chosen, want)
+			}
+			return got.Answered
+		}
+		refused(nil, "weekly")
+		if !v.called("NEW-1").IsZero() {
+			t.Error("a refused form created somebody")
+		}
+		recorded("", new("weekly"), "", "weekly")
+		refused(new("weekly"), "monthly")
+		recorded("", nil, "weekly", "")
+		recorded("k", new("monthly"), "weekly", "monthly")
+		if again := recorded("k", new("monthly"), "weekly", "monthly"); !again.Repeated {
+			t.Error("recorded twice with one key")
+		}
+		v.unharmed()
 	})
 }

@@ -101,6 +101,10 @@ func TestConsentState(t *testing.T) {
 				t.Errorf("%s is %v, want %v", place, got, want)
 			}
 		}
+		often := fresh.at("blocks.3").(object)
+		if _, said := often["selectedChoice"]; !said || strings.Contains(fmt.Sprint(often["choices"]), "selected") {
+			t.Errorf("a single choice that was never answered: %v", often)
+		}
 		w.api.do(t, "GET", w.citizenByRef("CUST-1"), nil).want(t, 404)
 		german := w.api.with("Accept-Language", "fr;q=0.3, de-AT").do(t, "GET", query("/v1/consent-state", "applicationId", w.id, "templateId", template), nil).want(t, 200)
 		if german.header.Get("Content-Language") != "de" || german.header.Get("Vary") != "Accept-Language" || german.at("blocks.0.options.0.label") != "Rundbrief" || german.at("blocks.4.text") != "You can change your mind at any time." {
@@ -145,6 +149,10 @@ func TestConsentState(t *testing.T) {
 		if got := recordedIn(t, post(again.body).want(t, 200)); got != "" {
 			t.Errorf("sent back as it was it records %s", got)
 		}
+		// Of a single choice either way says it, and two that contradict each other are refused.
+		edit(t, again.body, "blocks.3.choices.1.selected", true)
+		post(again.body).refused(t, 422, "choices")
+		edit(t, again.body, "blocks.3.choices.1.selected", nil)
 		edit(t, again.body, "blocks.0.options.0.selected", false)
 		once := w.api.with("Idempotency-Key", "k1")
 		one, two := once.do(t, "POST", "/v1/consent-state", again.body).want(t, 200), once.do(t, "POST", "/v1/consent-state", again.body).want(t, 200)
