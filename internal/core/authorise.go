@@ -52,15 +52,15 @@ func (s *Service) authoriseOneself(ctx context.Context, a Actor, scope consent.S
 	if err != nil {
 		return nil, err
 	}
+	if applicationID != "" && applicationID != snap.ApplicationID {
+		return nil, ErrUnauthenticated
+	}
 	if k.ExternalRef != "" {
 		if c, err := s.store.Citizen(ctx, snap.Application, consent.CitizenKey{ID: a.Citizen}); err != nil {
 			return nil, err
 		} else if c.ExternalRef != k.ExternalRef {
 			return nil, ErrUnauthenticated
 		}
-	}
-	if applicationID != "" && applicationID != snap.ApplicationID {
-		return nil, errNoApplication
 	}
 	*k = consent.CitizenKey{ID: a.Citizen}
 	return snap, nil

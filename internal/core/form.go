@@ -29,10 +29,7 @@ type FormQuery struct {
 	Draft                  bool // what is being edited, in place of what is published
 }
 
-var (
-	errNoTemplate    = consent.Errorf(consent.NotFound, "There is no such template.")
-	errNoApplication = consent.Errorf(consent.NotFound, "There is no such application.")
-)
+var errNoTemplate = consent.Errorf(consent.NotFound, "There is no such template.")
 
 // Form gives a template merged with the state of a citizen, with a snapshot that proves
 // what is shown. One whose reference nobody has reads as never answered. Citizens may ask
@@ -313,7 +310,7 @@ func citeForm(e *consent.Evidence, snap *consent.Snapshot, f consent.Form, proof
 	t, known := snap.Template(f.TemplateID)
 	named := e.Policy
 	if p := f.PrivacyPolicy; p != nil && named == nil {
-		named = cite(snap.Policy, "privacyPolicy", p.ID, p.Reference, faults)
+		named = cite(snap.Policy, "privacyPolicy.id", "privacyPolicy.reference", p.ID, p.Reference, faults)
 	}
 	switch {
 	case proof != nil:

@@ -184,3 +184,34 @@ func TestAFormThatSaysASingleChoiceTwice(t *testing.T) {
 		v.unharmed()
 	})
 }
+
+// A citizen's token is refused with the id of another application, and of one that there is
+// not, in the words for every wrong one.
+func TestACitizenNamesNoOtherApplication(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		storetest.Application(t, v.st, "other")
+		v.withTemplate("northwind")
+		actor := core.Actor{ID: "citizen", Applications: []int64{v.app}, Citizen: v.create("CUST-1", "")}
+		form := consent.Form{Blocks: []consent.FormBlock{}}
+		for application, known := range map[string]bool{"": true, "northwind": true, "other": false, "none": false} {
+			_, asked := v.svc.Form(t.Context(), actor, core.FormQuery{ApplicationID: application, TemplateID: "manage-all"})
+			form.ApplicationID = application
+			_, answered := v.svc.Answer(t.Context(), actor, core.Request{}, core.FormAnswer{Form: form})
+			if known && (asked != nil || answered != nil) || !known && (!errors.Is(asked, core.ErrUnauthenticated) || !errors.Is(answered, core.ErrUnauthenticated)) {
+				t.Errorf("in %q: %v, %v", application, asked, answered)
+			}
+		}
+	})
+}
+
+// A policy that a form names and nobody knows is a fault where the form names it.
+func TestAPolicyIsFaultyWhereItStands(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		for want, policy := range map[string]consent.FormPolicy{"privacyPolicy.reference": {Reference: "none"}, "privacyPolicy.id": {ID: "none"}} {
+			_, err := v.answer(consent.Form{ApplicationID: "northwind", Blocks: []consent.FormBlock{}, PrivacyPolicy: &policy}, "CUST-1")
+			if e, ok := errors.AsType[*consent.Error](err); !ok || len(e.Fields) != 1 || e.Fields[0].Location != want {
+				t.Errorf("%v, and not a fault at %s", err, want)
+			}
+		}
+	})
+}

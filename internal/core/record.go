@@ -28,8 +28,8 @@ func (o Origin) evidence(a Actor, snap *consent.Snapshot, faults *consent.Faults
 	consent.CheckObtainedAt(o.ObtainedAt, consent.At(time.Now()), faults)
 	return consent.Evidence{
 		ObtainedAt: o.ObtainedAt, Channel: o.Channel, Campaign: o.Campaign,
-		Policy:    cite(snap.Policy, "privacyPolicy", o.PrivacyPolicyID, o.PrivacyPolicyRef, faults),
-		Statement: cite(snap.Statement, "permissionStatement", o.PermissionStatementID, o.PermissionStatementRef, faults),
+		Policy:    cite(snap.Policy, "privacyPolicyId", "privacyPolicyRef", o.PrivacyPolicyID, o.PrivacyPolicyRef, faults),
+		Statement: cite(snap.Statement, "permissionStatementId", "permissionStatementRef", o.PermissionStatementID, o.PermissionStatementRef, faults),
 		Client:    a.recorder(), Attribution: o.Attribution,
 	}
 }
@@ -185,19 +185,19 @@ func submissionsOf(e consent.Evidence, answers []consent.Answer) []consent.Submi
 
 // cite finds a document of the catalogue in the version that is recorded: the
 // newest, marked unproven since no snapshot says what was shown. nil where the
-// transaction names none.
-func cite(find func(string) (consent.Citation, bool), field, id, ref string, faults *consent.Faults) *consent.Citation {
+// transaction names none. Faults stand at the fields in which the id and the reference came.
+func cite(find func(string) (consent.Citation, bool), idAt, refAt, id, ref string, faults *consent.Faults) *consent.Citation {
 	var cited *consent.Citation
-	for _, named := range []struct{ location, value string }{{field + "Id", id}, {field + "Ref", ref}} {
+	for _, named := range []struct{ location, value string }{{idAt, id}, {refAt, ref}} {
 		if named.value == "" {
 			continue
 		}
 		c, ok := find(named.value)
 		switch {
-		case !ok || named.location == field+"Ref" && c.Ref != named.value:
+		case !ok || named.location == refAt && c.Ref != named.value:
 			faults.Add(named.location, "names nothing in the catalogue of the application")
 		case cited != nil && cited.ID != c.ID:
-			faults.Add(named.location, "must name the same as %sId", field)
+			faults.Add(named.location, "must name the same as %s", idAt)
 		default:
 			c.Unproven = true
 			cited = &c
