@@ -2,10 +2,8 @@ package core_test
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -13,8 +11,8 @@ import (
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
+	"github.com/opencpm/opencpm/internal/seal"
 	"github.com/opencpm/opencpm/internal/store"
-	"github.com/opencpm/opencpm/internal/store/storetest"
 )
 
 // warnings counts what is logged, by the request that it is about.
@@ -41,43 +39,50 @@ func (w *warnings) Handle(_ context.Context, r slog.Record) error {
 // Requests that cannot be opened or answered, more of them than are read at once, hold up
 // no other. They are tried again, but not without a pause.
 func TestALinkRequestThatCannotBeAnswered(t *testing.T) {
-	dir, keys := t.TempDir(), storetest.Keys(t)
+	dir, kept, lost := t.TempDir(), seal.NewKeyFile("kept"), seal.NewKeyFile("lost")
+	const damaged = 60
 	synctest.Test(t, func(t *testing.T) {
-		withStore(t, dir, keys, func(t *testing.T, v *signUps) {
-			said := &warnings{of: map[string]int{}}
-			v.svc = core.New(v.st, core.Options{BaseURL: "https://consent.example", MailServer: true, Log: slog.New(said)})
-			ctx, cancel := context.WithCancel(t.Context())
-			var keyless consent.ID
-			for _, name := range []string{"keyless", "ada"} {
-				c, err := v.svc.CreateCitizen(ctx, v.actor, core.Request{}, "northwind", name, consent.Details{Email: name + "@example.com"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if name == "keyless" {
-					keyless = c.ID
-				}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var v *signUps
+		ask := func(address string) {
+			t.Helper()
+			if err := v.st.KeepLinkRequest(ctx, store.LinkRequest{Address: consent.Email(address), Application: v.app}); err != nil {
+				t.Fatal(err)
 			}
-			ask := func(address string) {
-				t.Helper()
-				if err := v.st.KeepLinkRequest(ctx, store.LinkRequest{Address: consent.Email(address), Application: v.app}); err != nil {
-					t.Fatal(err)
-				}
+		}
+		create := func(name string) {
+			t.Helper()
+			if _, err := v.svc.CreateCitizen(ctx, v.actor, core.Request{}, "northwind", name, consent.Details{Email: name + "@example.com"}); err != nil {
+				t.Fatal(err)
 			}
-			const damaged = 60
-			for i := range damaged {
-				ask(fmt.Sprintf("eve%d@example.com", i))
-			}
-			db, err := sql.Open("sqlite", filepath.Join(dir, store.SQLiteFile))
+		}
+		said := &warnings{of: map[string]int{}}
+		with := func(keys string, do func()) {
+			t.Helper()
+			ring, err := seal.ParseKeyring(keys)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer db.Close()
-			if _, err := db.ExecContext(ctx, `UPDATE link_request SET sealed = x'00'`); err != nil {
+			st, err := store.Open(ctx, store.Options{Dir: dir, Keys: ring})
+			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := db.ExecContext(ctx, `UPDATE citizen_key SET wrapped = x'00' WHERE citizen = (SELECT id FROM citizen WHERE public_id = $1)`, keyless[:]); err != nil {
-				t.Fatal(err)
+			defer st.Close()
+			if v == nil {
+				v = newSignUps(t, st)
 			}
+			v.st, v.svc = st, core.New(st, core.Options{BaseURL: "https://consent.example", MailServer: true, Log: slog.New(said)})
+			do()
+		}
+		with(kept, func() { create("ada") })
+		with(lost+kept, func() {
+			create("keyless")
+			for i := range damaged {
+				ask(fmt.Sprintf("eve%d@example.com", i))
+			}
+		})
+		with(kept, func() {
 			ask("keyless@example.com")
 			ask("ada@example.com")
 			done := make(chan struct{})

@@ -21,7 +21,7 @@ func (v *signUps) captured(c core.Capture) (places []string) {
 	v.t.Helper()
 	c.ApplicationID, c.Origin, c.Visitor = "northwind", "https://shop.example", visitor
 	v.svc = core.New(v.st, core.Options{BaseURL: "https://consent.example", MailServer: true}) // of whom nobody has asked too much
-	_, err := v.svc.Capture(v.t.Context(), core.Request{}, c)
+	err := v.svc.Capture(v.t.Context(), core.Request{}, c)
 	if e, ok := errors.AsType[*consent.Error](err); ok && e.Kind == consent.Invalid {
 		for _, f := range e.Fields {
 			places = append(places, f.Location)
@@ -140,7 +140,7 @@ func TestACaptureSaysWhoItIsOnce(t *testing.T) {
 		} {
 			c.ApplicationID, c.Visitor = "northwind", visitor
 			c.Changes = []consent.Change{{OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}
-			_, err := v.svc.Capture(t.Context(), core.Request{}, c)
+			err := v.svc.Capture(t.Context(), core.Request{}, c)
 			e, ok := errors.AsType[*consent.Error](err)
 			if !ok || len(e.Fields) != 1 || e.Fields[0] != (consent.FieldError{Location: "uniqueReference", Message: want}) {
 				t.Errorf("%v, and not that %s", err, want)

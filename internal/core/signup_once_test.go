@@ -16,7 +16,7 @@ func (v *signUps) once(key, body string, c core.Capture) error {
 	digest := sha256.Sum256([]byte(body))
 	c.Visitor, c.Changes = visitor, []consent.Change{{OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}
 	c.Answers = []consent.Answer{{Preference: "interests", Choices: []consent.Chosen{{Reference: "jazz"}}}}
-	_, err := v.svc.Capture(v.t.Context(), core.Request{IdempotencyKey: key, Digest: digest[:]}, c)
+	err := v.svc.Capture(v.t.Context(), core.Request{IdempotencyKey: key, Digest: digest[:]}, c)
 	return err
 }
 

@@ -58,15 +58,13 @@ func (s *Store) NextLinkRequests(ctx context.Context, after int64, limit int) ([
 		if err := r.Scan(&v.Number, &v.ID, &sealed, &v.Application, &v.ApplicationID); err != nil {
 			return v, err
 		}
-		plain, err := s.keys.Open(requestContext(v.ID), sealed)
-		if err == nil {
-			err = json.Unmarshal(plain, &opened)
+		var plain []byte
+		if plain, v.Unreadable = s.keys.Open(requestContext(v.ID), sealed); v.Unreadable == nil {
+			v.Unreadable = json.Unmarshal(plain, &opened)
 		}
-		if err != nil {
-			v.Unreadable = err
-			return v, nil
+		if v.Unreadable == nil {
+			v.Address, v.Centre, v.Locale, v.Code = opened.Address, opened.Centre, opened.Locale, opened.Code
 		}
-		v.Address, v.Centre, v.Locale, v.Code = opened.Address, opened.Centre, opened.Locale, opened.Code
 		return v, nil
 	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application WHERE l.id > $1 ORDER BY l.id LIMIT $2`, after, limit)
 	return list, s.classify(err)
