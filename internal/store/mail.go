@@ -150,7 +150,7 @@ const (
 	mailPause   = 24 * time.Hour
 	maxMails    = 3
 	keepLimit   = 365 * 24 * time.Hour
-	linkLimits  = "\x00link" // no reference of a template
+	linkLimits  = "\tlink" // no reference of a template, which holds no control characters; PostgreSQL takes no NUL
 	linkPause   = time.Minute
 	linksPerDay = 10
 )

@@ -1,0 +1,138 @@
+package store_test
+
+import (
+	"strconv"
+	"testing"
+
+	"github.com/opencpm/opencpm/internal/consent"
+	"github.com/opencpm/opencpm/internal/store"
+	"github.com/opencpm/opencpm/internal/store/storetest"
+)
+
+// asking is an application whose citizens ask for links and codes, and the mails that are
+// made of it.
+type asking struct {
+	t   *testing.T
+	st  *store.Store
+	app int64
+	// mails are the grounds of the mails that were made, the newest last.
+	mails []store.MailGrounds
+}
+
+func newAsking(t *testing.T, st *store.Store) *asking {
+	t.Helper()
+	return &asking{t: t, st: st, app: storetest.Application(t, st, "northwind").Application}
+}
+
+// citizen creates somebody with an address.
+func (v *asking) citizen(ref, address string) consent.ID {
+	v.t.Helper()
+	c, err := v.st.CreateCitizen(v.t.Context(), v.app, ref, consent.Details{Email: address}, "test", store.Once{})
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return c.ID
+}
+
+// ask keeps a request.
+func (v *asking) ask(address string, code bool) {
+	v.t.Helper()
+	if err := v.st.KeepLinkRequest(v.t.Context(), store.LinkRequest{Address: email(v.t, address), Locale: "en", Code: code, Application: v.app}); err != nil {
+		v.t.Fatal(err)
+	}
+}
+
+// answer answers what waits for those who have the address, and gives the number of mails
+// that were made.
+func (v *asking) answer() int {
+	v.t.Helper()
+	list, err := v.st.NextLinkRequests(v.t.Context(), 100)
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	mailer := store.Mailer{SMTP: true, Compose: func(g store.MailGrounds) (consent.CitizenEmail, error) {
+		v.mails = append(v.mails, g)
+		return consent.CitizenEmail{EventID: g.ID}, nil
+	}}
+	mails := 0
+	for _, q := range list {
+		known, err := v.st.CitizensByEmail(v.t.Context(), v.app, q.Address)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		var ids []consent.ID
+		for _, c := range known {
+			ids = append(ids, c.ID)
+		}
+		n, err := v.st.AnswerLinkRequest(v.t.Context(), q, mailer, ids)
+		if err != nil {
+			v.t.Fatal(err)
+		}
+		mails += n
+	}
+	if list, err = v.st.NextLinkRequests(v.t.Context(), 100); err != nil || len(list) != 0 {
+		v.t.Fatalf("%d requests are left: %v", len(list), err)
+	}
+	return mails
+}
+
+// newest gives the mail that was made last.
+func (v *asking) newest() store.MailGrounds { return v.mails[len(v.mails)-1] }
+
+// redeem tries a code.
+func (v *asking) redeem(address, code string) bool {
+	v.t.Helper()
+	_, good, err := v.st.RedeemCode(v.t.Context(), v.app, email(v.t, address), code, instant())
+	if err != nil {
+		v.t.Fatal(err)
+	}
+	return good
+}
+
+// wrongCode is a code of six digits that is another one.
+func wrongCode(code string) string {
+	n, _ := strconv.Atoi(code)
+	return strconv.Itoa(1_000_000 + (n+1)%1_000_000)[1:]
+}
+
+// A request is answered once, by one mail for each citizen with the address, and one a
+// minute to an address; a code opens the page once, and not after five wrong ones.
+func TestLinkRequests(t *testing.T) {
+	storetest.Both(t, func(t *testing.T, st *store.Store) {
+		v := newAsking(t, st)
+		v.citizen("CUST-1", "ada@example.com")
+		v.citizen("CUST-2", "bob@example.com")
+		v.citizen("CUST-3", "bob@example.com")
+		v.citizen("CUST-4", "cleo@example.com")
+		for _, q := range []struct {
+			address string
+			code    bool
+			mails   int
+		}{{"bob@example.com", false, 2}, {"bob@example.com", false, 0}, {"eve@example.com", false, 0}, {"eve@example.com", true, 0}, {"ada@example.com", true, 1}} {
+			v.ask(q.address, q.code)
+			if n := v.answer(); n != q.mails {
+				t.Errorf("%d mails to %s, not %d", n, q.address, q.mails)
+			}
+		}
+		code := v.newest().Code
+		switch {
+		case v.redeem("ada@example.com", wrongCode(code)):
+			t.Error("a wrong code is taken")
+		case v.redeem("bob@example.com", code):
+			t.Error("the code of another is taken")
+		case !v.redeem("ada@example.com", code):
+			t.Error("the code is not taken")
+		case v.redeem("ada@example.com", code):
+			t.Error("the code is taken twice")
+		}
+		v.ask("cleo@example.com", true)
+		v.answer()
+		code = v.newest().Code
+		for range 5 {
+			v.redeem("cleo@example.com", wrongCode(code))
+		}
+		if v.redeem("cleo@example.com", code) {
+			t.Error("the code is taken after five wrong ones")
+		}
+	})
+}
