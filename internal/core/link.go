@@ -2,7 +2,9 @@ package core
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -15,9 +17,14 @@ type LinkRequest struct {
 	Centre        string // the reference of the page where it was asked
 	Email         string
 	Locale        string
-	Code          bool // a code of six digits in place of a link
+	Code          bool   // a code of six digits in place of a link
+	Asker         string // the number of the form, from NewAsker, which redeems a code
 	Visitor       Visitor
 }
+
+// NewAsker makes the number of a form that asks for a code. Only who has the form can try
+// the code, so that no stranger guesses it, or spends its tries.
+func NewAsker() string { return rand.Text() }
 
 // RequestLink sends the link, or a code, to the own page to an address where it is known,
 // within limits. Whether it is, is looked up later: the answer and its time are the same.
@@ -38,15 +45,16 @@ func (s *Service) RequestLink(ctx context.Context, q LinkRequest) error {
 		faults.Add("emailAddress", "%v", err)
 		return faults.Err()
 	}
-	return s.store.KeepLinkRequest(ctx, store.LinkRequest{Address: address, Centre: q.Centre, Locale: q.Locale, Code: q.Code, Application: snap.Application})
+	return s.store.KeepLinkRequest(ctx, store.LinkRequest{Address: address, Centre: q.Centre, Locale: q.Locale, Code: q.Code, Asker: q.Asker, Application: snap.Application})
 }
 
 // codeSession is for how long the token is good that a code is redeemed for.
 const codeSession = time.Hour
 
-// RedeemCode gives a token for the code that an address was sent. Whatever is wrong with
-// it the answer is the same; the fifth wrong one ends it.
-func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code string, v Visitor) (string, error) {
+// RedeemCode gives a token for the code that an address was sent, to whoever shows the
+// number of the form that asked for it. Whatever is wrong with it the answer is the same;
+// the fifth wrong one ends it.
+func (s *Service) RedeemCode(ctx context.Context, applicationID, email, asker, code string, v Visitor) (string, error) {
 	if err := s.visitors.take(v.Address); err != nil {
 		return "", err
 	}
@@ -59,7 +67,7 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code str
 		return "", ErrUnauthenticated
 	}
 	expires := consent.At(time.Now().Add(codeSession))
-	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, code, expires)
+	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, asker, code, expires)
 	if err != nil {
 		return "", err
 	}
@@ -72,22 +80,25 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code str
 // linkBatch is how many requests are read at once.
 const linkBatch = 50
 
+// linkPause gives how long requests for links wait to be answered: about a second, and not
+// for the request itself. What the answer costs then falls at no time that who asked knows,
+// and cannot be seen in how long their next request takes.
+func linkPause() time.Duration { return time.Second/2 + mathrand.N(time.Second) }
+
 // RunLinks answers requests for links until ctx ends. Any number of nodes may run it.
 func (s *Service) RunLinks(ctx context.Context) {
-	due, stop := s.store.MailsDue()
-	defer stop()
-	poll := time.NewTicker(5 * time.Second)
-	defer poll.Stop()
+	next := time.NewTimer(linkPause())
+	defer next.Stop()
 	for {
-		if err := s.answerLinks(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("requests for links cannot be answered; trying again", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-due:
-		case <-poll.C:
+		case <-next.C:
 		}
+		if err := s.answerLinks(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("requests for links cannot be answered; trying again", "error", err)
+		}
+		next.Reset(linkPause())
 	}
 }
 
@@ -114,8 +125,11 @@ const maxLinks = 3
 
 func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
 	snap, err := s.snapshot(ctx, q.ApplicationID)
-	if err != nil || snap == nil {
+	if err != nil {
 		return err
+	}
+	if snap == nil {
+		return s.store.DropLinkRequest(ctx, q)
 	}
 	known, err := s.store.CitizensByEmail(ctx, q.Application, q.Address)
 	if err != nil {

@@ -600,7 +600,7 @@ func TestLinksAreSent(t *testing.T) {
 		defer stop()
 		sent := func(address string, code bool) store.DueMail {
 			t.Helper()
-			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Code: code, Visitor: visitor}); err != nil {
+			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Code: code, Asker: "form", Visitor: visitor}); err != nil {
 				t.Fatal(err)
 			}
 			for late := time.After(time.Minute); ; {
@@ -618,7 +618,7 @@ func TestLinksAreSent(t *testing.T) {
 			t.Errorf("the mail with a link: %+v", m)
 		}
 		code := sixDigits.FindString(sent("bob@example.com", true).Text)
-		token, err := v.svc.RedeemCode(ctx, "northwind", "bob@example.com", code, visitor)
+		token, err := v.svc.RedeemCode(ctx, "northwind", "bob@example.com", "form", code, visitor)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -643,7 +643,7 @@ func TestRequestedLinksAndCodes(t *testing.T) {
 		}
 		ask := func(address string, code bool) []store.DueMail {
 			t.Helper()
-			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Locale: "de", Code: code, Visitor: visitor}); err != nil {
+			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Locale: "de", Code: code, Asker: "form", Visitor: visitor}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -677,7 +677,7 @@ func TestRequestedLinksAndCodes(t *testing.T) {
 		}
 		redeem := func(address, code string) (string, error) {
 			time.Sleep(time.Minute)
-			return v.svc.RedeemCode(ctx, "northwind", address, code, visitor)
+			return v.svc.RedeemCode(ctx, "northwind", address, "form", code, visitor)
 		}
 		if _, err := redeem("ada@example.com", wrong); consent.KindOf(err) != consent.Unauthenticated {
 			t.Fatalf("a wrong code: %v", err)

@@ -13,6 +13,7 @@ import (
 type ask struct {
 	Action string
 	Mark   string
+	Asker  string // that redeems the code; empty where a link is asked for
 	Code   bool
 	Email  string // as it was typed
 	Wrong  string
@@ -25,7 +26,8 @@ type linkPage struct {
 	Sent    bool
 	Sender  string
 	Ask     *ask
-	Enter   bool // the code is to be entered
+	Enter   bool   // the code is to be entered
+	Asker   string // who alone can enter it
 	Email   string
 	Refused string
 }
@@ -35,7 +37,11 @@ func (p *Portal) askFor(r *http.Request, v core.CentreView, f frame) (*ask, erro
 	if can, err := p.Core.MailsLeave(r.Context(), v.ApplicationID); err != nil || !can {
 		return nil, err
 	}
-	return &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}, nil
+	a := &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}
+	if a.Code {
+		a.Asker = core.NewAsker()
+	}
+	return a, nil
 }
 
 // expired answers a link that no longer works, or never did, and offers a new one.
@@ -83,27 +89,28 @@ func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.Cent
 		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
 		return
 	}
-	code := v.Type == consent.LinkCentre && v.Code
-	err := p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Visitor: visitor(r)})
+	code, asker := v.Type == consent.LinkCentre && v.Code, r.PostFormValue("asker")
+	err := p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Asker: asker, Visitor: visitor(r)})
 	switch {
 	case consent.KindOf(err) == consent.Invalid:
 		p.linkPage(w, r, v, f, email, err)
 	case err != nil:
 		p.failure(w, r, f, err)
 	default:
-		p.linkSent(w, r, v, f, email, code, "")
+		p.linkSent(w, r, v, f, linkPage{Enter: code, Asker: asker, Email: email})
 	}
 }
 
-// linkSent answers that a message is on its way, if we know the address.
-func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, code bool, refused string) {
+// linkSent answers that a message is on its way, if we know the address, and takes the
+// code where one was asked for.
+func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, page linkPage) {
 	f.Title = f.Say("page.inbox")
 	f.Mark = p.Core.MarkPage("code " + v.Slug)
-	page := linkPage{frame: f, Text: f.Say("page.linkSent"), Sent: true, Enter: code, Email: email, Refused: refused, Sender: senderOf(v)}
 	status := http.StatusOK
-	if refused != "" {
-		page.Wrong, status = true, http.StatusUnprocessableEntity
+	if page.Refused != "" {
+		f.Wrong, status = true, http.StatusUnprocessableEntity
 	}
+	page.frame, page.Text, page.Sent, page.Sender = f, f.Say("page.linkSent"), true, senderOf(v)
 	p.show(w, r, status, "link", page)
 }
 
@@ -121,10 +128,11 @@ func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.Centr
 		p.linkPage(w, r, v, f, email, nil)
 		return
 	}
-	text, err := p.Core.RedeemCode(r.Context(), v.ApplicationID, email, r.PostFormValue("code"), visitor(r))
+	asker := r.PostFormValue("asker")
+	text, err := p.Core.RedeemCode(r.Context(), v.ApplicationID, email, asker, r.PostFormValue("code"), visitor(r))
 	switch {
 	case consent.KindOf(err) == consent.Unauthenticated:
-		p.linkSent(w, r, v, f, email, true, f.Say("page.codeWrong"))
+		p.linkSent(w, r, v, f, linkPage{Enter: true, Asker: asker, Email: email, Refused: f.Say("page.codeWrong")})
 		return
 	case err != nil:
 		p.failure(w, r, f, err)

@@ -21,6 +21,9 @@ type LinkRequest struct {
 	Centre  string        `json:"centre,omitzero"`
 	Locale  string        `json:"locale,omitzero"`
 	Code    bool          `json:"code,omitzero"`
+	// Asker is the number of the form by which a code is asked for. What redeems it shows
+	// it again.
+	Asker string `json:"asker,omitzero"`
 
 	Application   int64  `json:"-"`
 	ApplicationID string `json:"-"`
@@ -30,7 +33,7 @@ type LinkRequest struct {
 
 func requestContext(id consent.ID) string { return "link request " + id.String() }
 
-// KeepLinkRequest keeps a request until NextLinkRequest gives it.
+// KeepLinkRequest keeps a request until it is answered, for an hour at most.
 func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
 	plain, err := json.Marshal(v)
 	if err != nil {
@@ -39,13 +42,16 @@ func (s *Store) KeepLinkRequest(ctx context.Context, v LinkRequest) error {
 	id := NewID()
 	sealed := s.keys.Seal(requestContext(id), plain)
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
-		t.rings |= bellMails
 		_, err := t.exec(ctx, `INSERT INTO link_request (public_id, application, sealed, created_at) VALUES ($1, $2, $3, $4)`, id[:], v.Application, sealed, t.now)
 		return err
 	})
 }
 
-// NextLinkRequests gives the oldest requests. Each must be answered.
+// keepLinkRequests is for how long a request waits that cannot be answered: nobody may have
+// the address, which must not stay on record.
+const keepLinkRequests = time.Hour
+
+// NextLinkRequests gives the oldest requests. Each must be answered or dropped.
 func (s *Store) NextLinkRequests(ctx context.Context, limit int) ([]LinkRequest, error) {
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (v LinkRequest, err error) {
 		var public, sealed []byte
@@ -65,8 +71,16 @@ func (s *Store) NextLinkRequests(ctx context.Context, limit int) ([]LinkRequest,
 		}
 		v.number, v.Application, v.ApplicationID = number, application, applicationID
 		return v, nil
-	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application ORDER BY l.id LIMIT $1`, limit)
+	}, `SELECT l.id, l.public_id, l.sealed, l.application, a.public_id FROM link_request l JOIN application a ON a.id = l.application WHERE l.created_at > $2 ORDER BY l.id LIMIT $1`, limit, now().Add(-keepLinkRequests))
 	return list, s.classify(err)
+}
+
+// DropLinkRequest forgets a request that is not answered.
+func (s *Store) DropLinkRequest(ctx context.Context, q LinkRequest) error {
+	return s.update(ctx, func(ctx context.Context, t *tx) error {
+		_, err := t.exec(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+		return err
+	})
 }
 
 // The lives of a link to the own page and of a code, and how often a wrong code may be
@@ -79,29 +93,32 @@ const (
 
 // AnswerLinkRequest makes the mails of a request ready, one for each citizen, and forgets
 // it; of one that another node has answered nothing is made. A code is for the first
-// of the citizens alone.
+// of the citizens alone. Where there is none the address is counted all the same, and a
+// code is kept that nothing redeems: what follows takes the same work.
 func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, citizens []consent.ID) (int, error) {
 	if q.Code {
 		citizens = citizens[:min(len(citizens), 1)]
 	}
 	w := &write{}
-	mails, allowed := 0, false
+	var mails int
+	var code string
+	var allowed bool
+	begin := func(ctx context.Context, t *tx, c *citizenRow) (err error) {
+		mails = 0
+		code, allowed, err = s.beginAnswer(ctx, t, q, c)
+		return err
+	}
 	for i, id := range citizens {
 		w.citizens = append(w.citizens, &citizenWrite{application: q.Application, key: consent.CitizenKey{ID: id}, apply: func(ctx context.Context, t *tx, c *citizenRow, _ bool) error {
 			if i == 0 {
-				mails, allowed = 0, false
-				n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
-				if err != nil || n == 0 {
-					return err
-				}
-				if allowed, err = t.mayLink(ctx, q.Application, s.addressIndex(q.Application, q.Address)); err != nil {
+				if err := begin(ctx, t, c); err != nil {
 					return err
 				}
 			}
 			if !allowed {
 				return nil
 			}
-			made, err := s.answerLink(ctx, t, c, q, m)
+			made, err := s.answerLink(ctx, t, c, q, m, code)
 			if made {
 				mails++
 			}
@@ -109,16 +126,45 @@ func (s *Store) AnswerLinkRequest(ctx context.Context, q LinkRequest, m Mailer, 
 		}})
 	}
 	if len(citizens) == 0 {
-		w.run = func(ctx context.Context, t *tx) error {
-			_, err := t.exec(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
-			return err
-		}
+		w.run = func(ctx context.Context, t *tx) error { return begin(ctx, t, nil) }
 	}
 	err := s.do(ctx, w)
 	return outcome(&mails, err)
 }
 
-func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer) (made bool, err error) {
+// beginAnswer forgets a request, and reports whether it is to be answered: no other node
+// has, and the limits allow it. A code is kept for the citizen, for nobody where that is
+// nil. There are no more of an address at once than the limits allow mails in the life of
+// one.
+func (s *Store) beginAnswer(ctx context.Context, t *tx, q LinkRequest, c *citizenRow) (code string, allowed bool, err error) {
+	n, err := t.count(ctx, `DELETE FROM link_request WHERE id = $1`, q.number)
+	if err != nil || n == 0 {
+		return "", false, err
+	}
+	index := s.addressIndex(q.Application, q.Address)
+	if allowed, err = t.mayLink(ctx, q.Application, index); err != nil || !allowed || !q.Code {
+		return "", allowed, err
+	}
+	number, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil {
+		return "", false, err
+	}
+	code = fmt.Sprintf("%06d", number)
+	asker, hash := linkHash(q.Asker), s.codeHash(index, code)
+	var citizen any
+	if c != nil {
+		citizen = c.id
+	} else {
+		rand.Read(hash) // never fails; no code has it
+	}
+	_, err = t.exec(ctx, `INSERT INTO sign_in_code (application, address, asker, citizen, code, tries, expires_at) VALUES ($1, $2, $3, $4, $5, 0, $6)
+		ON CONFLICT (application, address, asker) DO UPDATE SET citizen = excluded.citizen, code = excluded.code, tries = 0, expires_at = excluded.expires_at`,
+		q.Application, index, asker, citizen, hash, t.now.Add(codeLife))
+	return code, err == nil, err
+}
+
+// answerLink makes the mail with the link, or the code, to one citizen ready.
+func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequest, m Mailer, code string) (made bool, err error) {
 	way, subscription, err := t.mailWay(ctx, q.Application, m)
 	if err != nil || way == "" {
 		return false, err
@@ -127,28 +173,24 @@ func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequ
 	if err != nil {
 		return false, err
 	}
-	g.Address, g.Locale = q.Address, q.Locale
+	g.Address, g.Locale, g.Code = q.Address, q.Locale, code
 	if q.Code {
-		number, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
-		if err != nil {
-			return false, err
-		}
-		g.Code, g.Expires = fmt.Sprintf("%06d", number), g.At.Add(codeLife)
-		index := s.addressIndex(q.Application, q.Address)
-		if _, err := t.exec(ctx, `INSERT INTO sign_in_code (application, address, citizen, code, tries, expires_at) VALUES ($1, $2, $3, $4, 0, $5)
-			ON CONFLICT (application, address) DO UPDATE SET citizen = excluded.citizen, code = excluded.code, tries = 0, expires_at = excluded.expires_at`,
-			q.Application, index, c.id, s.codeHash(index, g.Code), g.Expires); err != nil {
-			return false, err
-		}
+		g.Expires = g.At.Add(codeLife)
 	} else {
 		g.Expires = g.At.Add(linkLife)
-		if g.Token, err = t.issueSingle(ctx, c, "preference-link", g.Expires); err != nil {
+		if g.Token, err = t.issueSingle(ctx, c, preferenceLinks, g.Expires); err != nil {
 			return false, err
 		}
 	}
 	_, err = t.post(ctx, c, m, way, subscription, g)
 	return err == nil, err
 }
+
+// What single tokens are called that the platform makes.
+const (
+	preferenceLinks = "preference-link"
+	signInCodes     = "sign-in-code"
+)
 
 // issueSingle notes that a single token of a citizen is made by the platform.
 func (t *tx) issueSingle(ctx context.Context, c *citizenRow, reference string, expires consent.Instant) (TokenGrounds, error) {
@@ -164,29 +206,30 @@ func (s *Store) codeHash(address []byte, code string) []byte {
 	return s.index.Index("sign-in code "+string(address), code)
 }
 
-// RedeemCode gives the grounds of a token of the citizen to whom a code was sent, once. It
-// is false for whatever is wrong with the code, after the same work; the fifth wrong one
-// ends it.
-func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, code string, expires consent.Instant) (TokenGrounds, bool, error) {
+// RedeemCode gives the grounds of a token of the citizen to whom a code was sent, once, to
+// whoever asked for it. It is false for whatever is wrong with the code; the fifth wrong
+// one ends it. A wrong one is counted whether anybody has the address or not, so that it
+// takes the same work.
+func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, asker, code string, expires consent.Instant) (TokenGrounds, bool, error) {
 	index := s.addressIndex(application, address)
-	hash := s.codeHash(index, code)
+	hash, form := s.codeHash(index, code), linkHash(asker)
 	var g *TokenGrounds
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
 		g = nil
 		var kept []byte
-		c := citizenRow{application: application}
-		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND tries < $3 AND expires_at > $4 RETURNING citizen, code`,
-			application, index, codeTries, t.now).Scan(&c.id, &kept)
+		var citizen sql.NullInt64
+		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND asker = $3 AND tries < $4 AND expires_at > $5 RETURNING citizen, code`,
+			application, index, form, codeTries, t.now).Scan(&citizen, &kept)
 		if errors.Is(err, sql.ErrNoRows) {
 			return nil
 		}
-		if err != nil || !hmac.Equal(kept, hash) {
+		if err != nil || !hmac.Equal(kept, hash) || !citizen.Valid {
 			return err
 		}
-		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2`, application, index); err != nil {
+		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2 AND asker = $3`, application, index, form); err != nil {
 			return err
 		}
-		issued, err := t.issueSingle(ctx, &c, "sign-in-code", expires)
+		issued, err := t.issueSingle(ctx, &citizenRow{application: application, id: citizen.Int64}, signInCodes, expires)
 		g = &issued
 		return err
 	})

@@ -3,6 +3,8 @@ package store_test
 import (
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/store"
@@ -34,10 +36,10 @@ func (v *asking) citizen(ref, address string) consent.ID {
 	return c.ID
 }
 
-// ask keeps a request.
-func (v *asking) ask(address string, code bool) {
+// ask keeps a request, for a code by a form where asker is its number.
+func (v *asking) ask(address, asker string) {
 	v.t.Helper()
-	if err := v.st.KeepLinkRequest(v.t.Context(), store.LinkRequest{Address: email(v.t, address), Locale: "en", Code: code, Application: v.app}); err != nil {
+	if err := v.st.KeepLinkRequest(v.t.Context(), store.LinkRequest{Address: email(v.t, address), Locale: "en", Code: asker != "", Asker: asker, Application: v.app}); err != nil {
 		v.t.Fatal(err)
 	}
 }
@@ -79,10 +81,10 @@ func (v *asking) answer() int {
 // newest gives the mail that was made last.
 func (v *asking) newest() store.MailGrounds { return v.mails[len(v.mails)-1] }
 
-// redeem tries a code.
-func (v *asking) redeem(address, code string) bool {
+// redeem tries a code by a form.
+func (v *asking) redeem(address, asker, code string) bool {
 	v.t.Helper()
-	_, good, err := v.st.RedeemCode(v.t.Context(), v.app, email(v.t, address), code, instant())
+	_, good, err := v.st.RedeemCode(v.t.Context(), v.app, email(v.t, address), asker, code, instant())
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -105,34 +107,104 @@ func TestLinkRequests(t *testing.T) {
 		v.citizen("CUST-3", "bob@example.com")
 		v.citizen("CUST-4", "cleo@example.com")
 		for _, q := range []struct {
-			address string
-			code    bool
-			mails   int
-		}{{"bob@example.com", false, 2}, {"bob@example.com", false, 0}, {"eve@example.com", false, 0}, {"eve@example.com", true, 0}, {"ada@example.com", true, 1}} {
-			v.ask(q.address, q.code)
+			address, asker string
+			mails          int
+		}{{"bob@example.com", "", 2}, {"bob@example.com", "", 0}, {"eve@example.com", "", 0}, {"mal@example.com", "form", 0}, {"ada@example.com", "form", 1}} {
+			v.ask(q.address, q.asker)
 			if n := v.answer(); n != q.mails {
 				t.Errorf("%d mails to %s, not %d", n, q.address, q.mails)
 			}
 		}
 		code := v.newest().Code
 		switch {
-		case v.redeem("ada@example.com", wrongCode(code)):
+		case v.redeem("ada@example.com", "form", wrongCode(code)):
 			t.Error("a wrong code is taken")
-		case v.redeem("bob@example.com", code):
+		case v.redeem("bob@example.com", "form", code):
 			t.Error("the code of another is taken")
-		case !v.redeem("ada@example.com", code):
+		case v.redeem("ada@example.com", "", code), v.redeem("ada@example.com", "another", code):
+			t.Error("the code is taken from another form")
+		case !v.redeem("ada@example.com", "form", code):
 			t.Error("the code is not taken")
-		case v.redeem("ada@example.com", code):
+		case v.redeem("ada@example.com", "form", code):
 			t.Error("the code is taken twice")
 		}
-		v.ask("cleo@example.com", true)
+		v.ask("cleo@example.com", "form")
 		v.answer()
 		code = v.newest().Code
 		for range 5 {
-			v.redeem("cleo@example.com", wrongCode(code))
+			v.redeem("cleo@example.com", "form", wrongCode(code))
 		}
-		if v.redeem("cleo@example.com", code) {
+		if v.redeem("cleo@example.com", "form", code) {
 			t.Error("the code is taken after five wrong ones")
 		}
+	})
+}
+
+// A wrong code is counted for whoever asked for one, whether anybody has the address or
+// not: there is as much to write, and to commit. What others try is counted nowhere.
+func TestAWrongCodeIsCountedOfAnyAddress(t *testing.T) {
+	storetest.Both(t, func(t *testing.T, st *store.Store) {
+		v := newAsking(t, st)
+		v.citizen("CUST-1", "ada@example.com")
+		for _, address := range []string{"ada@example.com", "nobody@example.com"} {
+			v.ask(address, "form")
+			v.answer()
+			for tries := range int64(7) {
+				if n, err := st.CodeTries(t.Context(), v.app, email(t, address), "form"); err != nil || n != min(tries, 5) {
+					t.Errorf("%d tries are counted of %s, not %d: %v", n, address, min(tries, 5), err)
+				}
+				if v.redeem(address, "form", "wrong!") || v.redeem(address, "another", "wrong!") {
+					t.Errorf("a wrong code is taken for %s", address)
+				}
+			}
+		}
+	})
+}
+
+// A request that nobody answers is forgotten after an hour, and is not answered then.
+func TestLinkRequestsAreForgotten(t *testing.T) {
+	dir, keys := t.TempDir(), storetest.Keys(t)
+	synctest.Test(t, func(t *testing.T) {
+		st, err := store.Open(t.Context(), store.Options{Dir: dir, Keys: keys})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := st.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		v := newAsking(t, st)
+		v.citizen("CUST-1", "ada@example.com")
+		forgotten := func(want int64) {
+			t.Helper()
+			if err := st.ForgetMails(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := st.CountLinkRequests(t.Context()); err != nil || n != want {
+				t.Errorf("%d requests are kept, not %d: %v", n, want, err)
+			}
+		}
+		v.ask("ada@example.com", "")
+		time.Sleep(59 * time.Minute)
+		forgotten(1)
+		time.Sleep(time.Minute)
+		if n := v.answer(); n != 0 {
+			t.Errorf("%d mails after an hour", n)
+		}
+		forgotten(0)
+		v.ask("ada@example.com", "")
+		if n := v.answer(); n != 1 {
+			t.Errorf("%d mails at once", n)
+		}
+		v.ask("nobody@example.com", "")
+		list, err := st.NextLinkRequests(t.Context(), 100)
+		if err != nil || len(list) != 1 {
+			t.Fatalf("%d requests wait: %v", len(list), err)
+		}
+		if err := st.DropLinkRequest(t.Context(), list[0]); err != nil {
+			t.Fatal(err)
+		}
+		forgotten(0)
 	})
 }
