@@ -86,7 +86,7 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	if from := snap.Catalogue.Application.Sender; from != nil {
 		c.Sender = from.Name
 	}
-	if c.State == ConfirmExpired {
+	if c.State == ConfirmExpired && v.EndedAt == 0 { // else the address is the citizen's no more
 		if c.Renewable, err = s.store.MailsLeave(ctx, snap.Application, s.mailer(snap)); err != nil {
 			return Confirmation{}, err
 		}

@@ -131,13 +131,9 @@ func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
 	if snap == nil {
 		return s.store.DropLinkRequest(ctx, q)
 	}
-	known, err := s.store.CitizensByEmail(ctx, q.Application, q.Address)
+	citizens, err := s.store.HoldersOf(ctx, q.Application, q.Address, maxLinks)
 	if err != nil {
 		return err
-	}
-	var citizens []consent.ID
-	for _, c := range known[:min(len(known), maxLinks)] {
-		citizens = append(citizens, c.ID)
 	}
 	_, err = s.store.AnswerLinkRequest(ctx, q, s.mailer(snap), citizens)
 	if errors.Is(err, store.ErrNoCitizen) {

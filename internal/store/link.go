@@ -173,6 +173,9 @@ func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequ
 	if err != nil {
 		return false, err
 	}
+	if !sameAddress(g.Details.Email, q.Address) {
+		return false, nil // which is another one since the citizen was found by it
+	}
 	g.Address, g.Locale, g.Code = q.Address, q.Locale, code
 	if q.Code {
 		g.Expires = g.At.Add(codeLife)

@@ -58,13 +58,9 @@ func (v *asking) answer() int {
 	}}
 	mails := 0
 	for _, q := range list {
-		known, err := v.st.CitizensByEmail(v.t.Context(), v.app, q.Address)
+		ids, err := v.st.HoldersOf(v.t.Context(), v.app, q.Address, 3)
 		if err != nil {
 			v.t.Fatal(err)
-		}
-		var ids []consent.ID
-		for _, c := range known {
-			ids = append(ids, c.ID)
 		}
 		n, err := v.st.AnswerLinkRequest(v.t.Context(), q, mailer, ids)
 		if err != nil {

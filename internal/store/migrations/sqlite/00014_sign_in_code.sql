@@ -20,7 +20,11 @@ CREATE INDEX sign_in_code_by_expiry ON sign_in_code (expires_at);
 -- Requests that nobody could answer are deleted by their age.
 CREATE INDEX link_request_by_time ON link_request (created_at);
 
+-- Those of a citizen end with the address to which they were sent.
+CREATE INDEX token_issue_by_citizen ON token_issue (citizen) WHERE citizen IS NOT NULL;
+
 -- +goose Down
+DROP INDEX token_issue_by_citizen;
 DROP INDEX link_request_by_time;
 DROP TABLE sign_in_code;
 CREATE TABLE sign_in_code (
