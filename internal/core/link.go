@@ -48,6 +48,16 @@ func (s *Service) RequestLink(ctx context.Context, q LinkRequest) error {
 	return s.store.KeepLinkRequest(ctx, store.LinkRequest{Address: address, Centre: q.Centre, Locale: q.Locale, Code: q.Code, Asker: q.Asker, Application: snap.Application})
 }
 
+// TakesCodes reports whether codes of an application can be redeemed now; where too many
+// wrong ones were tried within an hour a link is to be sent in place of one.
+func (s *Service) TakesCodes(ctx context.Context, applicationID string) (bool, error) {
+	snap, err := s.snapshot(ctx, applicationID)
+	if err != nil || snap == nil {
+		return false, err
+	}
+	return s.store.TakesCodes(ctx, snap.Application)
+}
+
 // codeSession is for how long the token is good that a code is redeemed for.
 const codeSession = time.Hour
 

@@ -37,11 +37,23 @@ func (p *Portal) askFor(r *http.Request, v core.CentreView, f frame) (*ask, erro
 	if can, err := p.Core.MailsLeave(r.Context(), v.ApplicationID); err != nil || !can {
 		return nil, err
 	}
-	a := &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}
+	code, err := p.sendsCodes(r, v)
+	if err != nil {
+		return nil, err
+	}
+	a := &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: code}
 	if a.Code {
 		a.Asker = core.NewAsker()
 	}
 	return a, nil
+}
+
+// sendsCodes reports whether a centre sends codes now, and not links.
+func (p *Portal) sendsCodes(r *http.Request, v core.CentreView) (bool, error) {
+	if v.Type != consent.LinkCentre || !v.Code {
+		return false, nil
+	}
+	return p.Core.TakesCodes(r.Context(), v.ApplicationID)
 }
 
 // expired answers a link that no longer works, or never did, and offers a new one.
@@ -71,7 +83,7 @@ func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreV
 	}
 	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.linkTitle"))
 	text := "page.linkText"
-	if v.Code {
+	if asked.Code {
 		text = "page.codeText"
 	}
 	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: asked}
@@ -89,8 +101,13 @@ func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.Cent
 		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
 		return
 	}
-	code, asker := v.Type == consent.LinkCentre && v.Code, r.PostFormValue("asker")
-	err := p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Asker: asker, Visitor: visitor(r)})
+	asker := r.PostFormValue("asker")
+	code, err := p.sendsCodes(r, v)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	err = p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Asker: asker, Visitor: visitor(r)})
 	switch {
 	case consent.KindOf(err) == consent.Invalid:
 		p.linkPage(w, r, v, f, email, err)

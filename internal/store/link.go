@@ -212,21 +212,27 @@ func (s *Store) codeHash(address []byte, code string) []byte {
 // RedeemCode gives the grounds of a token of the citizen to whom a code was sent, once, to
 // whoever asked for it. It is false for whatever is wrong with the code; the fifth wrong
 // one ends it. A wrong one is counted whether anybody has the address or not, so that it
-// takes the same work.
+// takes the same work. After too many of an application within an hour none is good until
+// it is over.
 func (s *Store) RedeemCode(ctx context.Context, application int64, address consent.Email, asker, code string, expires consent.Instant) (TokenGrounds, bool, error) {
 	index := s.addressIndex(application, address)
 	hash, form := s.codeHash(index, code), linkHash(asker)
 	var g *TokenGrounds
+	var full string // the application, with the wrong code that was one too many
 	err := s.update(ctx, func(ctx context.Context, t *tx) error {
-		g = nil
+		g, full = nil, ""
 		var kept []byte
 		var citizen sql.NullInt64
-		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND asker = $3 AND tries < $4 AND expires_at > $5 RETURNING citizen, code`,
-			application, index, form, codeTries, t.now).Scan(&citizen, &kept)
-		if errors.Is(err, sql.ErrNoRows) {
+		err := t.row(ctx, `UPDATE sign_in_code SET tries = tries + 1 WHERE application = $1 AND address = $2 AND asker = $3 AND tries < $4 AND expires_at > $5
+			AND NOT EXISTS (SELECT 1 FROM wrong_code w WHERE w.application = $1 AND w.codes >= $6 AND w.since > $7) RETURNING citizen, code`,
+			application, index, form, codeTries, t.now, maxWrongCodes, t.now.Add(-wrongCodeTime)).Scan(&citizen, &kept)
+		switch {
+		case errors.Is(err, sql.ErrNoRows):
 			return nil
-		}
-		if err != nil || !hmac.Equal(kept, hash) || !citizen.Valid {
+		case err != nil:
+			return err
+		case !hmac.Equal(kept, hash) || !citizen.Valid:
+			full, err = t.countWrongCode(ctx, application)
 			return err
 		}
 		if _, err := t.exec(ctx, `DELETE FROM sign_in_code WHERE application = $1 AND address = $2 AND asker = $3`, application, index, form); err != nil {
@@ -237,8 +243,41 @@ func (s *Store) RedeemCode(ctx context.Context, application int64, address conse
 		return err
 	})
 	redeemed, err := outcome(&g, err)
+	if err == nil && full != "" {
+		s.log.Warn("too many wrong codes: links are sent in their place until the hour is over", "application", full, "codes", maxWrongCodes)
+	}
 	if err != nil || redeemed == nil {
 		return TokenGrounds{}, false, err
 	}
 	return *redeemed, true, nil
+}
+
+// How many wrong codes an application bears within a time that begins with the first: one
+// in ten thousand such times somebody guesses one, however many addresses they try.
+const (
+	maxWrongCodes = 100
+	wrongCodeTime = time.Hour
+)
+
+// countWrongCode counts a wrong code of an application, and names it at the one that is as
+// many as it bears.
+func (t *tx) countWrongCode(ctx context.Context, application int64) (full string, err error) {
+	var n int
+	err = t.row(ctx, `INSERT INTO wrong_code (application, codes, since) VALUES ($1, 1, $2)
+		ON CONFLICT (application) DO UPDATE SET codes = CASE WHEN wrong_code.since <= $3 THEN 1 ELSE wrong_code.codes + 1 END,
+			since = CASE WHEN wrong_code.since <= $3 THEN excluded.since ELSE wrong_code.since END RETURNING codes`,
+		application, t.now, t.now.Add(-wrongCodeTime)).Scan(&n)
+	if err != nil || n != maxWrongCodes {
+		return "", err
+	}
+	err = t.row(ctx, `SELECT public_id FROM application WHERE id = $1`, application).Scan(&full)
+	return full, err
+}
+
+// TakesCodes reports whether a code of an application can be redeemed now: not too many
+// wrong ones were tried.
+func (s *Store) TakesCodes(ctx context.Context, application int64) (bool, error) {
+	var n int
+	err := s.fixed.QueryRowContext(ctx, `SELECT count(*) FROM wrong_code WHERE application = $1 AND codes >= $2 AND since > $3`, application, maxWrongCodes, now().Add(-wrongCodeTime)).Scan(&n)
+	return n == 0, s.classify(err)
 }

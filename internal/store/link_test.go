@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -157,8 +158,46 @@ func TestAWrongCodeIsCountedOfAnyAddress(t *testing.T) {
 	})
 }
 
-// A request that nobody answers is forgotten after an hour, and is not answered then.
-func TestLinkRequestsAreForgotten(t *testing.T) {
+// After a hundred wrong codes, whoever's they are, none of the application is good until
+// the hour is over.
+func TestAnApplicationBearsSoManyWrongCodes(t *testing.T) {
+	inFakeTime(t, func(t *testing.T, st *store.Store) {
+		v := newAsking(t, st)
+		v.citizen("CUST-1", "ada@example.com")
+		takes := func(want bool) {
+			t.Helper()
+			if takes, err := st.TakesCodes(t.Context(), v.app); err != nil || takes != want {
+				t.Errorf("codes are taken: %v, %v", takes, err)
+			}
+		}
+		for n := range 20 {
+			address := fmt.Sprintf("stranger-%d@example.com", n)
+			takes(true)
+			v.ask(address, "form")
+			v.answer()
+			for range 6 {
+				v.redeem(address, "form", "wrong!")
+			}
+		}
+		takes(false)
+		v.ask("ada@example.com", "form")
+		v.answer()
+		if v.redeem("ada@example.com", "form", v.newest().Code) {
+			t.Error("a code is taken after a hundred wrong ones")
+		}
+		time.Sleep(time.Hour)
+		takes(true)
+		v.ask("ada@example.com", "form")
+		v.answer()
+		if !v.redeem("ada@example.com", "form", v.newest().Code) {
+			t.Error("the code is not taken an hour later")
+		}
+	})
+}
+
+// inFakeTime runs a test on SQLite in a time that passes at once.
+func inFakeTime(t *testing.T, test func(t *testing.T, st *store.Store)) {
+	t.Helper()
 	dir, keys := t.TempDir(), storetest.Keys(t)
 	synctest.Test(t, func(t *testing.T) {
 		st, err := store.Open(t.Context(), store.Options{Dir: dir, Keys: keys})
@@ -170,6 +209,13 @@ func TestLinkRequestsAreForgotten(t *testing.T) {
 				t.Error(err)
 			}
 		}()
+		test(t, st)
+	})
+}
+
+// A request that nobody answers is forgotten after an hour, and is not answered then.
+func TestLinkRequestsAreForgotten(t *testing.T) {
+	inFakeTime(t, func(t *testing.T, st *store.Store) {
 		v := newAsking(t, st)
 		v.citizen("CUST-1", "ada@example.com")
 		forgotten := func(want int64) {

@@ -17,6 +17,13 @@ CREATE TABLE sign_in_code (
 );
 CREATE INDEX sign_in_code_by_expiry ON sign_in_code (expires_at);
 
+-- How many wrong codes were tried in an application, within an hour since the first.
+CREATE TABLE wrong_code (
+    application BIGINT PRIMARY KEY REFERENCES application (id),
+    codes       BIGINT NOT NULL,
+    since       BIGINT NOT NULL
+);
+
 -- Requests that nobody could answer are deleted by their age.
 CREATE INDEX link_request_by_time ON link_request (created_at);
 
@@ -26,6 +33,7 @@ CREATE INDEX token_issue_by_citizen ON token_issue (citizen) WHERE citizen IS NO
 -- +goose Down
 DROP INDEX token_issue_by_citizen;
 DROP INDEX link_request_by_time;
+DROP TABLE wrong_code;
 DROP TABLE sign_in_code;
 CREATE TABLE sign_in_code (
     application BIGINT NOT NULL REFERENCES application (id),
