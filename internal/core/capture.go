@@ -165,13 +165,13 @@ func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, lis
 	if len(list) == 0 {
 		return nil // there is nothing to confirm
 	}
-	known, err := s.store.CitizensByEmail(ctx, snap.Application, inv.Address)
+	known, err := s.store.HoldersOf(ctx, snap.Application, inv.Address, 1)
 	if err != nil {
 		return err
 	}
 	key := consent.CitizenKey{ExternalRef: newReference()}
 	if len(known) > 0 {
-		key = consent.CitizenKey{ID: known[0].ID}
+		key = consent.CitizenKey{ID: known[0]}
 	}
 	recorded, invited, err := s.store.RecordInviting(ctx, snap.Application, key, list, inv, once)
 	if invited.NoWay {

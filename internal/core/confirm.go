@@ -80,7 +80,7 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	if err != nil || snap == nil {
 		return Confirmation{State: ConfirmUnknown}, err
 	}
-	if c.State == ConfirmExpired {
+	if c.State == ConfirmExpired && v.EndedAt == 0 { // else the address is the citizen's no more
 		if c.Renewable, err = s.store.MailsLeave(ctx, snap.Application, s.mailer(snap)); err != nil {
 			return Confirmation{}, err
 		}

@@ -2,8 +2,10 @@ package core
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"maps"
+	mathrand "math/rand/v2"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -16,9 +18,14 @@ type LinkRequest struct {
 	Centre        string // the reference of the page where it was asked
 	Email         string
 	Locale        string
-	Code          bool // a code of six digits in place of a link
+	Code          bool   // a code of six digits in place of a link
+	Asker         string // the number of the form, from NewAsker, which redeems a code
 	Visitor       Visitor
 }
+
+// NewAsker makes the number of a form that asks for a code. Only who has the form can try
+// the code, so that no stranger guesses it, or spends its tries.
+func NewAsker() string { return rand.Text() }
 
 // RequestLink sends the link, or a code, to the own page to an address where it is known,
 // within limits. Whether it is, is looked up later: the answer and its time are the same.
@@ -39,15 +46,26 @@ func (s *Service) RequestLink(ctx context.Context, q LinkRequest) error {
 		faults.Add("emailAddress", "%v", err)
 		return faults.Err()
 	}
-	return s.store.KeepLinkRequest(ctx, store.LinkRequest{Address: address, Centre: q.Centre, Locale: q.Locale, Code: q.Code, Application: snap.Application})
+	return s.store.KeepLinkRequest(ctx, store.LinkRequest{Address: address, Centre: q.Centre, Locale: q.Locale, Code: q.Code, Asker: q.Asker, Application: snap.Application})
+}
+
+// TakesCodes reports whether codes of an application can be redeemed now; where too many
+// wrong ones were tried within an hour a link is to be sent in place of one.
+func (s *Service) TakesCodes(ctx context.Context, applicationID string) (bool, error) {
+	snap, err := s.snapshot(ctx, applicationID)
+	if err != nil || snap == nil {
+		return false, err
+	}
+	return s.store.TakesCodes(ctx, snap.Application)
 }
 
 // codeSession is for how long the token is good that a code is redeemed for.
 const codeSession = time.Hour
 
-// RedeemCode gives a token for the code that an address was sent. Whatever is wrong with
-// it the answer is the same; the fifth wrong one ends it.
-func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code string, v Visitor) (string, error) {
+// RedeemCode gives a token for the code that an address was sent, to whoever shows the
+// number of the form that asked for it. Whatever is wrong with it the answer is the same;
+// the fifth wrong one ends it.
+func (s *Service) RedeemCode(ctx context.Context, applicationID, email, asker, code string, v Visitor) (string, error) {
 	if err := s.visitors.Take(v.Address); err != nil {
 		return "", err
 	}
@@ -60,7 +78,7 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code str
 		return "", ErrUnauthenticated
 	}
 	expires := consent.At(time.Now().Add(codeSession))
-	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, code, expires)
+	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, asker, code, expires)
 	if err != nil {
 		return "", err
 	}
@@ -88,23 +106,26 @@ func (l lateLink) later() lateLink {
 	return lateLink{l.tries + 1, time.Now().Add(pause)}
 }
 
+// linkPause gives how long requests for links wait to be answered: about a second, and not
+// for the request itself. What the answer costs then falls at no time that who asked knows,
+// and cannot be seen in how long their next request takes.
+func linkPause() time.Duration { return time.Second/2 + mathrand.N(time.Second) }
+
 // RunLinks answers requests for links until ctx ends. Any number of nodes may run it.
 func (s *Service) RunLinks(ctx context.Context) {
-	due, stop := s.store.MailsDue()
-	defer stop()
-	poll := time.NewTicker(5 * time.Second)
-	defer poll.Stop()
+	next := time.NewTimer(linkPause())
+	defer next.Stop()
 	late := map[consent.ID]lateLink{}
 	for {
-		if err := s.answerLinks(ctx, late); err != nil && ctx.Err() == nil {
-			s.log.Warn("requests for links cannot be read; trying again", "error", err)
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-due:
-		case <-poll.C:
+		case <-next.C:
 		}
+		if err := s.answerLinks(ctx, late); err != nil && ctx.Err() == nil {
+			s.log.Warn("requests for links cannot be read; trying again", "error", err)
+		}
+		next.Reset(linkPause())
 	}
 }
 
@@ -144,16 +165,15 @@ func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
 		return q.Unreadable
 	}
 	snap, err := s.snapshot(ctx, q.ApplicationID)
-	if err != nil || snap == nil {
-		return err
-	}
-	known, err := s.store.CitizensByEmail(ctx, q.Application, q.Address)
 	if err != nil {
 		return err
 	}
-	var citizens []consent.ID
-	for _, c := range known[:min(len(known), maxLinks)] {
-		citizens = append(citizens, c.ID)
+	if snap == nil {
+		return s.store.DropLinkRequest(ctx, q)
+	}
+	citizens, err := s.store.HoldersOf(ctx, q.Application, q.Address, maxLinks)
+	if err != nil {
+		return err
 	}
 	err = s.store.AnswerLinkRequest(ctx, q, s.mailer(snap), citizens)
 	if errors.Is(err, store.ErrNoCitizen) {

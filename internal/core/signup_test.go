@@ -584,6 +584,50 @@ func TestCaptureIsRefused(t *testing.T) {
 
 var sixDigits = regexp.MustCompile(`(?m)^\d{6}$`)
 
+// A request that waits is answered on either database.
+func TestLinksAreSent(t *testing.T) {
+	onBoth(t, func(t *testing.T, v *signUps) {
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { v.svc.RunLinks(ctx); close(done) }()
+		defer func() { cancel(); <-done }()
+		for _, address := range []string{"ada@example.com", "bob@example.com"} {
+			if _, err := v.svc.CreateCitizen(ctx, v.actor, core.Request{}, "northwind", address, consent.Details{Email: address}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		due, stop := v.st.MailsDue()
+		defer stop()
+		sent := func(address string, code bool) store.DueMail {
+			t.Helper()
+			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Code: code, Asker: "form", Visitor: visitor}); err != nil {
+				t.Fatal(err)
+			}
+			for late := time.After(time.Minute); ; {
+				if list := v.mails(); len(list) > 0 {
+					return list[0]
+				}
+				select {
+				case <-due:
+				case <-late:
+					t.Fatalf("no mail to %s is made", address)
+				}
+			}
+		}
+		if m := sent("ada@example.com", false); m.Kind != consent.PreferenceLinkEmail || m.Recipient.Address != "ada@example.com" {
+			t.Errorf("the mail with a link: %+v", m)
+		}
+		code := sixDigits.FindString(sent("bob@example.com", true).Text)
+		token, err := v.svc.RedeemCode(ctx, "northwind", "bob@example.com", "form", code, visitor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if who, err := v.svc.ByCitizenToken(ctx, token); err != nil || who.Citizen.IsZero() {
+			t.Errorf("by the token of the code: %+v, %v", who, err)
+		}
+	})
+}
+
 // Whoever asks for a link or a code to an address gets the same answer; what comes of it
 // comes by mail.
 func TestRequestedLinksAndCodes(t *testing.T) {
@@ -599,7 +643,7 @@ func TestRequestedLinksAndCodes(t *testing.T) {
 		}
 		ask := func(address string, code bool) []store.DueMail {
 			t.Helper()
-			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Locale: "de", Code: code, Visitor: visitor}); err != nil {
+			if err := v.svc.RequestLink(ctx, core.LinkRequest{ApplicationID: "northwind", Email: address, Locale: "de", Code: code, Asker: "form", Visitor: visitor}); err != nil {
 				t.Fatal(err)
 			}
 			time.Sleep(10 * time.Second)
@@ -633,7 +677,7 @@ func TestRequestedLinksAndCodes(t *testing.T) {
 		}
 		redeem := func(address, code string) (string, error) {
 			time.Sleep(time.Minute)
-			return v.svc.RedeemCode(ctx, "northwind", address, code, visitor)
+			return v.svc.RedeemCode(ctx, "northwind", address, "form", code, visitor)
 		}
 		if _, err := redeem("ada@example.com", wrong); consent.KindOf(err) != consent.Unauthenticated {
 			t.Fatalf("a wrong code: %v", err)

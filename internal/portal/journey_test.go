@@ -535,6 +535,12 @@ func TestAskingForALink(t *testing.T) {
 	r := s.reader()
 	r.get(s.url+"/c/northwind-code").press("Send me a code", "email=robin@example.com").says("6-digit code")
 	code := regexp.MustCompile(`\b\d{6}\b|\b\d{3} \d{3}\b`).FindString(s.mails()[0].Text)
+	// A stranger has another form, by which they neither try that code nor end it.
+	stranger := s.reader()
+	stranger.get(s.url+"/c/northwind-code").press("Send me a code", "email=robin@example.com").says("6-digit code")
+	for range 6 {
+		stranger.press("Continue", "code="+code).says("The code is wrong or has expired")
+	}
 	r.press("Continue", "code=000 000").says("The code is wrong or has expired")
 	if r.press("Continue", "code="+code).says("Preferences for r•••n@example.com"); r.at.Path != "/c/northwind" {
 		t.Errorf("the code leads to %s", r.at)

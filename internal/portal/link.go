@@ -13,6 +13,7 @@ import (
 type ask struct {
 	Action string
 	Mark   string
+	Asker  string // that redeems the code; empty where a link is asked for
 	Code   bool
 	Email  string // as it was typed
 	Wrong  string
@@ -24,7 +25,8 @@ type linkPage struct {
 	Text    string
 	Sender  string
 	Ask     *ask
-	Enter   bool // the code is to be entered
+	Enter   bool   // the code is to be entered
+	Asker   string // who alone can enter it
 	Email   string
 	Refused string
 }
@@ -34,7 +36,23 @@ func (p *Portal) askFor(r *http.Request, v core.CentreView, f frame) (*ask, erro
 	if can, err := p.Core.MailsLeave(r.Context(), v.ApplicationID); err != nil || !can {
 		return nil, err
 	}
-	return &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: v.Type == consent.LinkCentre && v.Code}, nil
+	code, err := p.sendsCodes(r, v)
+	if err != nil {
+		return nil, err
+	}
+	a := &ask{Action: f.Home + "/link", Mark: p.Core.MarkPage("ask " + v.Slug), Code: code}
+	if a.Code {
+		a.Asker = core.NewAsker()
+	}
+	return a, nil
+}
+
+// sendsCodes reports whether a centre sends codes now, and not links.
+func (p *Portal) sendsCodes(r *http.Request, v core.CentreView) (bool, error) {
+	if v.Type != consent.LinkCentre || !v.Code {
+		return false, nil
+	}
+	return p.Core.TakesCodes(r.Context(), v.ApplicationID)
 }
 
 // expired answers a link that no longer works, or never did, and offers a new one.
@@ -64,7 +82,7 @@ func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreV
 	}
 	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.linkTitle"))
 	text := "page.linkText"
-	if v.Code {
+	if asked.Code {
 		text = "page.codeText"
 	}
 	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: asked}
@@ -82,27 +100,33 @@ func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.Cent
 		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
 		return
 	}
-	code := v.Type == consent.LinkCentre && v.Code
-	err := p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Visitor: visitor(r)})
+	asker := r.PostFormValue("asker")
+	code, err := p.sendsCodes(r, v)
+	if err != nil {
+		p.failure(w, r, f, err)
+		return
+	}
+	err = p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Asker: asker, Visitor: visitor(r)})
 	switch {
 	case consent.KindOf(err) == consent.Invalid:
 		p.linkPage(w, r, v, f, email, err)
 	case err != nil:
 		p.failure(w, r, f, err)
 	default:
-		p.linkSent(w, r, v, f, email, code, "")
+		p.linkSent(w, r, v, f, linkPage{Enter: code, Asker: asker, Email: email})
 	}
 }
 
-// linkSent answers that a message is on its way, if we know the address.
-func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, code bool, refused string) {
+// linkSent answers that a message is on its way, if we know the address, and takes the
+// code where one was asked for.
+func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, page linkPage) {
 	f.Title = f.Say("page.inbox")
 	f.Mark = p.Core.MarkPage("code " + v.Slug)
-	page := linkPage{frame: f, Text: f.Say("page.linkSent"), Enter: code, Email: email, Refused: refused, Sender: senderOf(v)}
 	status := http.StatusOK
-	if refused != "" {
-		page.Wrong, status = true, http.StatusUnprocessableEntity
+	if page.Refused != "" {
+		f.Wrong, status = true, http.StatusUnprocessableEntity
 	}
+	page.frame, page.Text, page.Sender = f, f.Say("page.linkSent"), senderOf(v)
 	p.show(w, r, status, "link", page)
 }
 
@@ -120,10 +144,11 @@ func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.Centr
 		p.linkPage(w, r, v, f, email, nil)
 		return
 	}
-	text, err := p.Core.RedeemCode(r.Context(), v.ApplicationID, email, r.PostFormValue("code"), visitor(r))
+	asker := r.PostFormValue("asker")
+	text, err := p.Core.RedeemCode(r.Context(), v.ApplicationID, email, asker, r.PostFormValue("code"), visitor(r))
 	switch {
 	case consent.KindOf(err) == consent.Unauthenticated:
-		p.linkSent(w, r, v, f, email, true, f.Say("page.codeWrong"))
+		p.linkSent(w, r, v, f, linkPage{Enter: true, Asker: asker, Email: email, Refused: f.Say("page.codeWrong")})
 		return
 	case err != nil:
 		p.failure(w, r, f, err)

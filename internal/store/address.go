@@ -107,8 +107,50 @@ func (t *tx) setEmail(ctx context.Context, c *citizenRow, e consent.Email) error
 	if err != nil || p.Details.Email == e.String() {
 		return err
 	}
+	before := p.Details
 	p.Details.Email = e.String()
+	if err := t.leaveEmail(ctx, c, before, p.Details); err != nil {
+		return err
+	}
 	return t.keepProfile(ctx, c, held, p)
+}
+
+// leaveEmail ends what was sent to the e-mail address of a citizen before, where it is not
+// the one after: mails that wait and what was written in others, codes, links to the own
+// page and what they have opened, and what was still to be confirmed by its owner.
+// Whoever has that address now may be another.
+func (t *tx) leaveEmail(ctx context.Context, c *citizenRow, before, after consent.Details) error {
+	old, err := consent.ParseEmail(before.Email)
+	if err != nil || sameAddress(after.Email, old) {
+		return nil //nolint:nilerr // nothing was ever sent to what is no address
+	}
+	index := t.store.addressIndex(c.application, old)
+	for _, q := range []struct {
+		text string
+		args []any
+	}{
+		// A message without content ends by itself.
+		{`UPDATE change SET body = NULL WHERE id IN (SELECT change FROM mail WHERE citizen = $1)`, []any{c.id}},
+		{`UPDATE mail SET state = $2, ended_at = $3, reason = $4, body = NULL WHERE citizen = $1 AND state = 'waiting'`, []any{c.id, string(consent.EmailExpired), t.now, addressLeft}},
+		{`DELETE FROM sign_in_code WHERE application = $1 AND address = $2 AND citizen = $3`, []any{c.application, index, c.id}},
+		{`UPDATE token_issue SET revoked_at = $2 WHERE citizen = $1 AND reference IN ($3, $4) AND created_by = $5 AND revoked_at IS NULL`, []any{c.id, t.now, preferenceLinks, signInCodes, consent.Platform.ID}},
+		// It looks as if it had expired, and cannot be asked for anew.
+		{`UPDATE sign_up SET ended_at = $3, expires_at = CASE WHEN expires_at < $3 THEN expires_at ELSE $3 END WHERE citizen = $1 AND address = $2 AND state = 'open' AND ended_at = 0`, []any{c.id, index, t.now}},
+	} {
+		if _, err := t.exec(ctx, q.text, q.args...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addressLeft is why a mail that waited was not sent.
+const addressLeft = "the citizen has another address, or none"
+
+// sameAddress reports whether a text is an address that reaches whom another one does.
+func sameAddress(text string, as consent.Email) bool {
+	e, err := consent.ParseEmail(text)
+	return err == nil && e.Contact().Key == as.Contact().Key
 }
 
 // offerTelephone gives the citizen of a write a telephone number that a stranger named,
@@ -198,6 +240,23 @@ func (s *Store) CitizensByEmail(ctx context.Context, application int64, e consen
 			return nil, err
 		}
 	}
+	return list, s.classify(err)
+}
+
+// HoldersOf gives the citizens of an application who have an e-mail address, so many at
+// most: the oldest first, and behind all others those who are there by a sign-up alone that
+// nobody has confirmed, which is no sign that the address is theirs.
+func (s *Store) HoldersOf(ctx context.Context, application int64, e consent.Email, limit int) ([]consent.ID, error) {
+	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (id consent.ID, err error) {
+		var public []byte
+		err = r.Scan(&public)
+		copy(id[:], public)
+		return id, err
+	}, `SELECT c.public_id FROM citizen c JOIN citizen_address a ON a.citizen = c.id
+		WHERE a.application = $1 AND a.kind = $2 AND a.blind = $3 AND c.deleted_at IS NULL
+		ORDER BY CASE WHEN EXISTS (SELECT 1 FROM sign_up u WHERE u.citizen = c.id AND u.created = 1)
+			AND NOT EXISTS (SELECT 1 FROM sign_up u WHERE u.citizen = c.id AND u.state = 'confirmed') THEN 1 ELSE 0 END, c.id LIMIT CAST($4 AS BIGINT)`,
+		application, string(consent.EmailContact), s.blind(application, e.Contact()), limit)
 	return list, s.classify(err)
 }
 

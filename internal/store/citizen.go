@@ -509,6 +509,9 @@ func (s *Store) ChangeCitizen(ctx context.Context, application int64, key consen
 				}
 			}
 			p.Details = p.Details.Normal()
+			if err := t.leaveEmail(ctx, c, before.Details, p.Details); err != nil {
+				return err
+			}
 			if err := t.keepProfile(ctx, c, held, p); err != nil {
 				return err
 			}

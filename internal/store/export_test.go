@@ -52,6 +52,17 @@ func (s *Store) PutBackAddress(ctx context.Context, application int64, key conse
 	}}}})
 }
 
+// CodeTries gives how many wrong codes are counted of a form that asked for one.
+func (s *Store) CodeTries(ctx context.Context, application int64, address consent.Email, asker string) (n int64, err error) {
+	return n, s.fixed.QueryRowContext(ctx, `SELECT tries FROM sign_in_code WHERE application = $1 AND address = $2 AND asker = $3`,
+		application, s.addressIndex(application, address), linkHash(asker)).Scan(&n)
+}
+
+// CountLinkRequests gives how many requests are kept.
+func (s *Store) CountLinkRequests(ctx context.Context) (n int64, err error) {
+	return n, s.fixed.QueryRowContext(ctx, `SELECT count(*) FROM link_request`).Scan(&n)
+}
+
 // Queries that read page after page of all citizens.
 const (
 	EveryTokenSource = everyTokenSource

@@ -150,7 +150,7 @@ const (
 	mailPause   = 24 * time.Hour
 	maxMails    = 3
 	keepLimit   = 365 * 24 * time.Hour
-	linkLimits  = "\x00link" // no reference of a template
+	linkLimits  = "\tlink" // no reference of a template, which holds no control characters; PostgreSQL takes no NUL
 	linkPause   = time.Minute
 	linksPerDay = 10
 )
@@ -375,8 +375,8 @@ func (t *tx) eraseMails(ctx context.Context, c *citizenRow) error {
 // Call stop when done.
 func (s *Store) MailsDue() (c <-chan struct{}, stop func()) { return s.doorbells.listen(bellMails) }
 
-// ForgetMails forgets what was written in mails whose links have ended, requests for links
-// that could not be answered for a day, and limits of long ago.
+// ForgetMails forgets what was written in mails whose links have ended, requests that
+// nobody answers, and limits of long ago.
 func (s *Store) ForgetMails(ctx context.Context) error {
 	return s.update(ctx, func(ctx context.Context, t *tx) error {
 		for _, q := range []struct {
@@ -388,7 +388,7 @@ func (s *Store) ForgetMails(ctx context.Context) error {
 			{`UPDATE mail SET body = NULL, change = NULL WHERE (body IS NOT NULL OR change IS NOT NULL) AND expires_at <= $1`, t.now.Add(-keepBody)},
 			{`DELETE FROM mail_limit WHERE last_at <= $1`, t.now.Add(-keepLimit)},
 			{`DELETE FROM sign_in_code WHERE expires_at <= $1`, t.now},
-			{`DELETE FROM link_request WHERE created_at <= $1`, t.now.Add(-keepRequest)},
+			{`DELETE FROM link_request WHERE created_at <= $1`, t.now.Add(-keepLinkRequests)},
 		} {
 			if _, err := t.exec(ctx, q.text, q.at); err != nil {
 				return err

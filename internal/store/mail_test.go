@@ -97,3 +97,41 @@ func TestADamagedMailIsClaimedAlone(t *testing.T) {
 		}
 	})
 }
+
+// A mail that waits for a subscription ends with the address it is for.
+func TestAMailEndsWithItsAddress(t *testing.T) {
+	storetest.Both(t, func(t *testing.T, st *store.Store) {
+		l := newLogged(t, st, consent.CitizenEmails)
+		key := consent.CitizenKey{ExternalRef: "CUST-1"}
+		_, _, err := st.RecordInviting(t.Context(), l.app, key,
+			[]consent.Transaction{storetest.Transaction("newsletter-email", consent.Consent, consent.Pending)},
+			store.Invitation{
+				Mailer: store.Mailer{Compose: func(g store.MailGrounds) (consent.CitizenEmail, error) {
+					return consent.CitizenEmail{EventID: g.ID}, nil
+				}},
+				Address: email(t, "ada@example.com"), LinkEnd: func(sent consent.Instant) consent.Instant { return sent.Add(time.Hour) },
+			}, store.Once{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		waits := func(want consent.EmailState, said bool) {
+			t.Helper()
+			lanes := l.due(store.WaitingPeople, instant())
+			if len(lanes) != 1 {
+				t.Fatalf("due is %+v", lanes)
+			}
+			entries, err := st.Receipts(t.Context(), []int64{lanes[0].Change})
+			if err != nil || len(entries) != 1 || (entries[lanes[0].Change].News != nil) != said {
+				t.Errorf("the mail says %+v, %v", entries, err)
+			}
+			if list, _, err := st.Mails(t.Context(), l.app, key, 10, 0); err != nil || len(list) != 1 || list[0].State != want {
+				t.Errorf("the mails are %+v, %v", list, err)
+			}
+		}
+		waits(consent.EmailWaiting, true)
+		if err := st.SetEmail(t.Context(), l.app, key, email(t, "ada@new.example"), "test"); err != nil {
+			t.Fatal(err)
+		}
+		waits(consent.EmailExpired, false)
+	})
+}

@@ -59,6 +59,7 @@ var notUnderMasterKey = map[string]string{
 	"parked_capture.sealed":             "sealed under the citizen's key",
 	"link_request.public_id":            "id",
 	"sign_in_code.address":              "blind index",
+	"sign_in_code.asker":                "hash",
 	"sign_in_code.code":                 "keyed hash",
 }
 

@@ -332,7 +332,7 @@ type SignUp struct {
 	Withdrawn     bool // by whoever got the mail
 	CreatedAt     consent.Instant
 	ExpiresAt     consent.Instant
-	EndedAt       consent.Instant // zero while it can be confirmed, or has expired
+	EndedAt       consent.Instant // zero while it can be confirmed, or has expired and can be asked for anew
 
 	number int64
 }
