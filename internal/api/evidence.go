@@ -106,12 +106,11 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 		return evidence{}, err
 	}
 	out := evidence{
-		ApplicationID: h.ApplicationID, CitizenID: citizen, GeneratedAt: consent.Timestamp(consent.At(time.Now())),
+		ApplicationID: h.ApplicationID, CitizenID: citizen, ExternalRef: consent.Text(h.ExternalRef), GeneratedAt: consent.Timestamp(consent.At(time.Now())),
 		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: make([]sentMail, len(h.Mails)), Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}
 	for i, e := range h.Entries {
-		out.ExternalRef = consent.Text(e.ExternalRef)
 		out.Chain[i] = link{e.Seq, e.Evidence().ID, hex.EncodeToString(e.Hash)}
 		switch {
 		case e.Transaction != nil:

@@ -233,11 +233,10 @@ func (s *Service) Changes(ctx context.Context, a Actor, q ChangesQuery) ([]store
 type History struct {
 	ApplicationID string
 	Catalogue     consent.Catalogue // as it is now
-	Entries       []store.Entry
-	Total         int64
-	Policies      map[consent.Citation]consent.PrivacyPolicy
-	Statements    map[consent.Citation]consent.PermissionStatement
-	Mails         []store.Mail // the newest first, where all was asked for
+	store.Chain
+	Policies   map[consent.Citation]consent.PrivacyPolicy
+	Statements map[consent.Citation]consent.PermissionStatement
+	Mails      []store.Mail // the newest first, where all was asked for
 }
 
 // PolicyShown gives the name and the version of the privacy policy that a record cites, as
@@ -267,7 +266,7 @@ func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, afte
 			return History{}, err
 		}
 	}
-	if h.Entries, h.Total, err = s.store.Chain(ctx, snap.Application, consent.CitizenKey{ID: citizen}, after, limit); err != nil {
+	if h.Chain, err = s.store.Chain(ctx, snap.Application, consent.CitizenKey{ID: citizen}, after, limit); err != nil {
 		return History{}, err
 	}
 	for i := range h.Entries {

@@ -38,17 +38,17 @@ func (s *Service) UndoLeaving(ctx context.Context, text string, id consent.ID, v
 	if err != nil || who.CitizenID.IsZero() || who.Erased {
 		return Leaving{}, err
 	}
-	entries, _, err := s.store.Chain(ctx, who.Application, consent.CitizenKey{ID: who.CitizenID}, 0, 1<<30)
+	chain, err := s.store.Chain(ctx, who.Application, consent.CitizenKey{ID: who.CitizenID}, 0, 1<<30)
 	if err != nil {
 		return Leaving{}, err
 	}
-	i := slices.IndexFunc(entries, func(e store.Entry) bool {
+	i := slices.IndexFunc(chain.Entries, func(e store.Entry) bool {
 		return e.Transaction != nil && e.Transaction.ID == id && e.Transaction.Channel == unsubscribeChannel
 	})
 	switch {
 	case i < 0:
 		return Leaving{}, store.ErrNoTransaction
-	case entries[i].Transaction.RecordedAt.Add(UndoTime) <= consent.At(time.Now()):
+	case chain.Entries[i].Transaction.RecordedAt.Add(UndoTime) <= consent.At(time.Now()):
 		return Leaving{}, consent.Errorf(consent.Gone, "It is too late to undo this.")
 	}
 	reversion := consent.Transaction{Evidence: inPerson(v), Reverts: id}

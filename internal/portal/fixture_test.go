@@ -159,7 +159,7 @@ func historyIn() core.History {
 			Channels: []consent.Channel{{ID: "email", Name: "Email"}, {ID: "sms", Name: "SMS"}},
 		},
 		Policies: map[consent.Citation]consent.PrivacyPolicy{*evidence.Policy: {Name: "Privacy policy", Versions: []consent.PolicyVersion{{Version: "7", URL: "https://example.com/privacy"}}}},
-		Entries: []store.Entry{
+		Chain: store.Chain{Entries: []store.Entry{
 			{Suppression: &consent.Suppression{Evidence: listed, Medium: "sms"}},
 			{Transaction: &consent.Transaction{Evidence: first, Confirms: &consent.Confirmed{SentAt: noon.Add(-49 * 3600e9), OpenedAt: first.RecordedAt}, Changes: []consent.Change{{OptionType: consent.OptionSingle, OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}}},
 			{Transaction: &consent.Transaction{Evidence: evidence, Changes: []consent.Change{
@@ -167,7 +167,7 @@ func historyIn() core.History {
 				{OptionType: consent.OptionSingle, OptionID: "offers-sms", Justification: consent.Consent, State: consent.Granted},
 			}}},
 			{Submission: &consent.Submission{Evidence: answer, Answer: consent.Answer{Preference: "interests", Label: "Topics that interest you", Choices: []consent.Chosen{{Reference: "home", Label: "Home"}, {Reference: "garden", Label: "Garden"}}}}},
-		},
+		}},
 	}
 }
 
