@@ -6,8 +6,8 @@ import (
 	"github.com/opencpm/opencpm/internal/consent"
 )
 
-// About says what a change is about in words, as the catalogue has them now: what is no
-// longer in it has none.
+// About says what a change is about in words, as the catalogue has them now, or had them
+// when it was archived.
 type About struct {
 	Name    string      `json:"name" doc:"The name of the option or the group."`
 	Purpose *namedThing `json:"purpose" doc:"The purpose of the option; null of a group."`

@@ -232,7 +232,7 @@ func (s *Service) Changes(ctx context.Context, a Actor, q ChangesQuery) ([]store
 // recorded, and the documents that were shown, as they were then.
 type History struct {
 	ApplicationID string
-	Catalogue     consent.Catalogue // as it is now
+	Catalogue     consent.Catalogue // as it is now, with what is archived
 	store.Chain
 	Policies   map[consent.Citation]consent.PrivacyPolicy
 	Statements map[consent.Citation]consent.PermissionStatement
@@ -257,6 +257,9 @@ func (h History) PolicyShown(e *consent.Evidence) (name string, v consent.Policy
 func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, after int64, limit int) (History, error) {
 	snap, err := s.applicationOfOneself(ctx, a, consent.ConsentRead, citizen)
 	if err != nil {
+		return History{}, err
+	}
+	if snap, err = s.wholeSnapshot(ctx, snap); err != nil {
 		return History{}, err
 	}
 	h := History{ApplicationID: snap.ApplicationID, Catalogue: snap.Catalogue, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}

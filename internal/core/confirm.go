@@ -91,6 +91,9 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 			return Confirmation{}, err
 		}
 	}
+	if snap, err = s.wholeSnapshot(ctx, snap); err != nil { // what was asked may be archived since
+		return Confirmation{}, err
+	}
 	statements := map[consent.Citation]consent.PermissionStatement{}
 	for i := range v.Pending {
 		pending := &v.Pending[i]
