@@ -269,10 +269,10 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 			for k, m := range c.Covers {
 				covers[k] = cover{m.OptionID, consent.Timestamp(m.ValidUntil)}
 			}
-			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(&h.Catalogue, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
+			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(h.Snapshot, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
 		}
 	case e.Suppression != nil:
-		r.Kind, r.Suppression = "suppression", pastSuppressionOf(&h.Catalogue, e.Suppression)
+		r.Kind, r.Suppression = "suppression", pastSuppressionOf(h.Snapshot, e.Suppression)
 	default:
 		v := submissionOf(e)
 		r.Submission = &v

@@ -232,7 +232,7 @@ func (s *Service) Changes(ctx context.Context, a Actor, q ChangesQuery) ([]store
 // recorded, and the documents that were shown, as they were then.
 type History struct {
 	ApplicationID string
-	Catalogue     consent.Catalogue // as it is now, with what is archived
+	Snapshot      *consent.Snapshot // the catalogue as it is now, with what is archived
 	store.Chain
 	Policies   map[consent.Citation]consent.PrivacyPolicy
 	Statements map[consent.Citation]consent.PermissionStatement
@@ -262,7 +262,7 @@ func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, afte
 	if snap, err = s.wholeSnapshot(ctx, snap); err != nil {
 		return History{}, err
 	}
-	h := History{ApplicationID: snap.ApplicationID, Catalogue: snap.Catalogue, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
+	h := History{ApplicationID: snap.ApplicationID, Snapshot: snap, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
 	if limit == 0 {
 		limit = math.MaxInt32
 		if h.Mails, _, err = s.store.Mails(ctx, snap.Application, consent.CitizenKey{ID: citizen}, limit, 0); err != nil {

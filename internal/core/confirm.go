@@ -106,9 +106,8 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 		}
 		for _, change := range pending.Changes {
 			if change.State == consent.Pending {
-				item := namesOf(snap, change, v.Locale)
-				item.Statement = statement
-				c.Items = append(c.Items, item)
+				purpose, channel := snap.NamesOf(consent.Key{Type: change.OptionType, ID: change.OptionID}, v.Locale)
+				c.Items = append(c.Items, ConfirmItem{purpose, channel, statement})
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -41,14 +42,14 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 		}
 	}
 	for _, e := range person.State.Projection.Effective(consent.At(time.Now())) {
-		page.Now = append(page.Now, line{f.nameIn(h.Catalogue, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
+		page.Now = append(page.Now, line{f.nameOf(h, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
 	}
 	for _, a := range person.State.Projection.Preferences() {
 		labels := make([]string, len(a.Choices))
 		for i, c := range a.Choices {
-			labels[i] = f.choiceIn(h.Catalogue, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
+			labels[i] = f.choiceIn(h, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
 		}
-		page.Now = append(page.Now, line{f.questionIn(h.Catalogue, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), orName(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
+		page.Now = append(page.Now, line{f.questionIn(h, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), cmp.Or(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
 	}
 	page.Past = f.past(h)
 	p.show(w, r, http.StatusOK, "data", page)

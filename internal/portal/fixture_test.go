@@ -153,11 +153,11 @@ func historyIn() core.History {
 	answer := evidence
 	answer.ID = fixedID(3)
 	return core.History{
-		Catalogue: consent.Catalogue{
+		Snapshot: snapshotOf(consent.Catalogue{
 			Options:  []consent.Option{{ID: "newsletter-email", Purpose: "newsletter", Channel: "email"}, {ID: "offers-sms", Purpose: "offers", Channel: "sms"}},
 			Purposes: []consent.Purpose{{ID: "newsletter", Name: "Newsletter"}, {ID: "offers", Name: "Offers and sales"}},
 			Channels: []consent.Channel{{ID: "email", Name: "Email"}, {ID: "sms", Name: "SMS"}},
-		},
+		}),
 		Policies: map[consent.Citation]consent.PrivacyPolicy{*evidence.Policy: {Name: "Privacy policy", Versions: []consent.PolicyVersion{{Version: "7", URL: "https://example.com/privacy"}}}},
 		Chain: store.Chain{Entries: []store.Entry{
 			{Suppression: &consent.Suppression{Evidence: listed, Medium: "sms"}},
@@ -169,6 +169,22 @@ func historyIn() core.History {
 			{Submission: &consent.Submission{Evidence: answer, Answer: consent.Answer{Preference: "interests", Label: "Topics that interest you", Choices: []consent.Chosen{{Reference: "home", Label: "Home"}, {Reference: "garden", Label: "Garden"}}}}},
 		}},
 	}
+}
+
+func snapshotOf(c consent.Catalogue) *consent.Snapshot {
+	items, err := c.Items()
+	if err != nil {
+		panic(err)
+	}
+	revisions := make([]consent.Revision, len(items))
+	for i, it := range items {
+		revisions[i].Item = it
+	}
+	s, err := consent.NewSnapshot("northwind", 1, 1, revisions)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func fixedID(n byte) (id consent.ID) {
