@@ -107,7 +107,7 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 	}
 	out := evidence{
 		ApplicationID: h.ApplicationID, CitizenID: citizen, ExternalRef: consent.Text(h.ExternalRef), GeneratedAt: consent.Timestamp(consent.At(time.Now())),
-		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: make([]sentMail, len(h.Mails)), Chain: make([]link, len(h.Entries)),
+		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: emailsIn(h), Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}
 	for i, e := range h.Entries {
@@ -118,9 +118,6 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 		case e.Suppression != nil:
 			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(h.Snapshot, e.Suppression))
 		}
-	}
-	for i, m := range h.Mails {
-		out.Emails[i] = emailOf(m)
 	}
 	for option, list := range events {
 		out.Records = append(out.Records, recordOf(h.Snapshot, out.CitizenID, option, list))
