@@ -124,7 +124,9 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 	for _, path := range portal.WidgetPaths {
 		pages.Handle(path, widgets)
 	}
-	citizens := portal.New(portal.Options{Core: s.core, BaseURL: s.baseURL, Log: s.log, RequestID: func(r *http.Request) string { return observe.RequestID(r.Context()) }})
+	citizens := portal.New(portal.Options{
+		Core: s.core, BaseURL: s.baseURL, Log: s.log, RequestID: func(r *http.Request) string { return observe.RequestID(r.Context()) }, Kept: api.Kept,
+	})
 	citizens.Mount(pages)
 	return api.New(api.Options{
 		Core: s.core, Identity: s.identity, BaseURL: s.config.BaseURL, Version: versionText(),

@@ -200,6 +200,7 @@ var documentRouter routers.Router
 func strictRouter(tb testing.TB) routers.Router {
 	tb.Helper()
 	documentOnce.Do(func() {
+		openapi3filter.RegisterBodyDecoder("text/html", openapi3filter.PlainBodyDecoder)
 		strict := strings.ReplaceAll(string(document()), `"additionalProperties": true`, `"additionalProperties": false`)
 		doc, err := openapi3.NewLoader().LoadFromData([]byte(strict))
 		if err != nil {

@@ -106,62 +106,40 @@ func (s *server) evidenceOf(ctx context.Context, actor core.Actor, citizen conse
 		return evidence{}, err
 	}
 	out := evidence{
-		ApplicationID: h.ApplicationID, CitizenID: citizen, GeneratedAt: consent.Timestamp(consent.At(time.Now())),
-		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: make([]sentMail, len(h.Mails)), Chain: make([]link, len(h.Entries)),
+		ApplicationID: h.ApplicationID, CitizenID: citizen, ExternalRef: consent.Text(h.ExternalRef), GeneratedAt: consent.Timestamp(consent.At(time.Now())),
+		Records: []consentRecord{}, Suppressions: []pastSuppression{}, Emails: emailsIn(h), Chain: make([]link, len(h.Entries)),
 	}
 	events := map[string][]consentEvent{}
 	for i, e := range h.Entries {
-		out.ExternalRef = consent.Text(e.ExternalRef)
 		out.Chain[i] = link{e.Seq, e.Evidence().ID, hex.EncodeToString(e.Hash)}
 		switch {
 		case e.Transaction != nil:
 			addEvents(events, e.Transaction, shownWith(h, e.Evidence()))
 		case e.Suppression != nil:
-			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(&h.Catalogue, e.Suppression))
+			out.Suppressions = append(out.Suppressions, *pastSuppressionOf(h.Snapshot, e.Suppression))
 		}
 	}
-	for i, m := range h.Mails {
-		out.Emails[i] = emailOf(m)
-	}
 	for option, list := range events {
-		out.Records = append(out.Records, recordOf(h.Catalogue, out.CitizenID, option, list))
+		out.Records = append(out.Records, recordOf(h.Snapshot, out.CitizenID, option, list))
 	}
 	slices.SortFunc(out.Records, func(a, b consentRecord) int { return cmp.Compare(a.PIIProcessing.OptionID, b.PIIProcessing.OptionID) })
 	return out, nil
 }
 
 // recordOf is the consent record of one option.
-func recordOf(c consent.Catalogue, citizen consent.ID, optionID string, events []consentEvent) consentRecord {
-	r := consentRecord{
+func recordOf(s *consent.Snapshot, citizen consent.ID, optionID string, events []consentEvent) consentRecord {
+	a := s.About(consent.Key{Type: consent.OptionSingle, ID: optionID})
+	kind := "other"
+	if a.Purpose.DirectMarketing {
+		kind = "direct-marketing"
+	}
+	return consentRecord{
 		SchemaVersion: "ISO/IEC TS 27560:2023", RecordID: consent.ID(uuid.NewSHA1(uuid.UUID(citizen), []byte(optionID))), PIIPrincipalID: citizen,
-		PIIProcessing: piiProcessing{OptionID: optionID, Purposes: []recordPurpose{{PIIControllers: []string{}}}}, Parties: []recordedParty{}, Events: events,
+		PIIProcessing: piiProcessing{optionID, consent.Text(a.Option.Name), []recordPurpose{{
+			consent.Text(a.Purpose.Name), consent.Text(a.Purpose.ID), consent.Text(kind), []string{a.Party.ID}, consent.Text(a.Channel.Name),
+		}}},
+		Parties: []recordedParty{{a.Party.ID, a.Party.Name, "pii-controller"}}, Events: events,
 	}
-	at := slices.IndexFunc(c.Options, func(o consent.Option) bool { return o.ID == optionID })
-	if at < 0 {
-		return r // archived since
-	}
-	o, p := c.Options[at], &r.PIIProcessing.Purposes[0]
-	r.PIIProcessing.Service = consent.Text(o.Name)
-	for _, v := range c.Purposes {
-		if v.ID == o.Purpose {
-			p.Purpose, p.PurposeID, p.PurposeType = consent.Text(v.Name), consent.Text(v.ID), "other"
-			if v.DirectMarketing {
-				p.PurposeType = "direct-marketing"
-			}
-		}
-	}
-	for _, v := range c.Channels {
-		if v.ID == o.Channel {
-			p.ProcessingMethod = consent.Text(v.Name)
-		}
-	}
-	for _, v := range c.Parties {
-		if v.ID == o.Party {
-			p.PIIControllers = append(p.PIIControllers, v.ID)
-			r.Parties = append(r.Parties, recordedParty{v.ID, v.Name, "pii-controller"})
-		}
-	}
-	return r
 }
 
 // addEvents adds a transaction to the events of the options that it answered. Those of

@@ -111,6 +111,8 @@ type historyRecord struct {
 	Seq         int64            `json:"seq" doc:"Its place in the chain of the citizen's records, from 1."`
 	Hash        string           `json:"hash" doc:"SHA-256 over the record as it is stored and the hash before it, in hexadecimal."`
 	Kind        string           `json:"kind" enum:"transaction,submission,suppression" doc:"What was recorded."`
+	ByCitizen   bool             `json:"byCitizen" doc:"Whether the citizen did it in person."`
+	Visitor     *visitor         `json:"visitor" doc:"The browser of the citizen, where they acted in person or signed up."`
 	Transaction *pastTransaction `json:"transaction" doc:"The transaction; null for anything else."`
 	Submission  *submission      `json:"submission" doc:"The submission; null for anything else."`
 	Suppression *pastSuppression `json:"suppression" doc:"The change of the do-not-contact list; null for anything else."`
@@ -119,7 +121,7 @@ type historyRecord struct {
 
 // TransformSchema says that a record is one of them.
 func (historyRecord) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	for _, name := range []string{"transaction", "submission", "suppression"} {
+	for _, name := range []string{"visitor", "transaction", "submission", "suppression"} {
 		s.Properties[name] = orNull(s.Properties[name])
 	}
 	return s
@@ -131,13 +133,12 @@ type pastTransaction struct {
 	Reverts       idOrNull   `json:"reverts"`
 	Provenance
 	Confirms *confirmation `json:"confirms" doc:"How a sign-up was confirmed, where this does it."`
-	Visitor  *visitor      `json:"visitor" doc:"The browser of the citizen, where they acted in person or signed up; null after an erasure."`
 	Changes  []pastChange  `json:"changes"`
 }
 
-// TransformSchema says that few have both.
+// TransformSchema says that few confirm.
 func (pastTransaction) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
-	s.Properties["confirms"], s.Properties["visitor"] = orNull(s.Properties["confirms"]), orNull(s.Properties["visitor"])
+	s.Properties["confirms"] = orNull(s.Properties["confirms"])
 	return s
 }
 
@@ -244,24 +245,43 @@ func (s *server) historyOf(ctx context.Context, actor core.Actor, citizen consen
 	if err != nil {
 		return citizenHistory{}, err
 	}
-	out := citizenHistory{
-		h.ApplicationID, citizen, make([]historyRecord, len(h.Entries)),
+	return citizenHistory{
+		h.ApplicationID, citizen, recordsIn(h),
 		p.page("history", len(h.Entries), h.Total, func() []any { return []any{h.Entries[len(h.Entries)-1].Seq} }),
-	}
+	}, nil
+}
+
+// Kept gives what is recorded of a citizen, and the mails to them, as the history and the
+// evidence of the API list them: for the file that citizens take elsewhere.
+func Kept(h core.History) (history, emails any) { return recordsIn(h), emailsIn(h) }
+
+func recordsIn(h core.History) []historyRecord {
+	list := make([]historyRecord, len(h.Entries))
 	for i, e := range h.Entries {
-		out.History[i] = historyRecordOf(h, e)
+		list[i] = historyRecordOf(h, e)
 	}
-	return out, nil
+	return list
+}
+
+func emailsIn(h core.History) []sentMail {
+	list := make([]sentMail, len(h.Mails))
+	for i, m := range h.Mails {
+		list[i] = emailOf(m)
+	}
+	return list
 }
 
 func historyRecordOf(h core.History, e store.Entry) historyRecord {
-	r := historyRecord{Seq: e.Seq, Hash: hex.EncodeToString(e.Hash), Kind: "submission"}
+	evidence := e.Evidence()
+	r := historyRecord{
+		Seq: e.Seq, Hash: hex.EncodeToString(e.Hash), Kind: "submission", ByCitizen: evidence.ByCitizen, Visitor: visitorIn(evidence.Attribution), Shown: shownWith(h, evidence),
+	}
 	switch {
 	case e.Transaction != nil:
 		r.Kind, r.Transaction = "transaction", &pastTransaction{
 			e.Transaction.ID,
 			idOrNull{e.Transaction.Reverts},
-			provenanceOf(e), confirmationOf(e.Transaction.Confirms), visitorIn(e.Transaction.Attribution),
+			provenanceOf(e), confirmationOf(e.Transaction.Confirms),
 			make([]pastChange, len(e.Transaction.Changes)),
 		}
 		for i, c := range e.Transaction.Changes {
@@ -269,15 +289,14 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 			for k, m := range c.Covers {
 				covers[k] = cover{m.OptionID, consent.Timestamp(m.ValidUntil)}
 			}
-			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(&h.Catalogue, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
+			r.Transaction.Changes[i] = pastChange{changeOf(c), aboutOf(h.Snapshot, consent.Key{Type: c.OptionType, ID: c.OptionID}), c.Upheld, covers}
 		}
 	case e.Suppression != nil:
-		r.Kind, r.Suppression = "suppression", pastSuppressionOf(&h.Catalogue, e.Suppression)
+		r.Kind, r.Suppression = "suppression", pastSuppressionOf(h.Snapshot, e.Suppression)
 	default:
 		v := submissionOf(e)
 		r.Submission = &v
 	}
-	r.Shown = shownWith(h, e.Evidence())
 	return r
 }
 

@@ -6,8 +6,8 @@ import (
 	"github.com/opencpm/opencpm/internal/consent"
 )
 
-// About says what a change is about in words, as the catalogue has them now: what is no
-// longer in it has none.
+// About says what a change is about in words, as the catalogue has them now, or had them
+// when it was archived.
 type About struct {
 	Name    string      `json:"name" doc:"The name of the option or the group."`
 	Purpose *namedThing `json:"purpose" doc:"The purpose of the option; null of a group."`
@@ -30,37 +30,12 @@ func (About) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 }
 
 // aboutOf finds what an option or a group is about.
-func aboutOf(c *consent.Catalogue, k consent.Key) (a About) {
-	if k.Type == consent.OptionGroup {
-		for _, g := range c.OptionGroups {
-			if g.ID == k.ID {
-				a.Name = g.Name
-			}
-		}
-		return a
+func aboutOf(s *consent.Snapshot, k consent.Key) About {
+	a := s.About(k)
+	if a.Option.ID == "" {
+		return About{Name: a.Group.Name}
 	}
-	for _, o := range c.Options {
-		if o.ID != k.ID {
-			continue
-		}
-		a.Name = o.Name
-		for _, p := range c.Purposes {
-			if p.ID == o.Purpose {
-				a.Purpose = &namedThing{p.ID, p.Name, p.Label}
-			}
-		}
-		channel := channelOf(c, o.Channel)
-		a.Channel = &channel
-	}
-	return a
+	return About{a.Option.Name, &namedThing{a.Purpose.ID, a.Purpose.Name, a.Purpose.Label}, channelOf(a.Channel)}
 }
 
-// channelOf finds a channel; one that is no longer there is called by its id.
-func channelOf(c *consent.Catalogue, id string) namedThing {
-	for _, m := range c.Channels {
-		if m.ID == id {
-			return namedThing{m.ID, m.Name, m.Label}
-		}
-	}
-	return namedThing{ID: id, Name: id}
-}
+func channelOf(c consent.Channel) *namedThing { return &namedThing{c.ID, c.Name, c.Label} }

@@ -121,6 +121,6 @@ type pastSuppression struct {
 	ByName     string            `json:"byName" doc:"The name of who did."`
 }
 
-func pastSuppressionOf(c *consent.Catalogue, v *consent.Suppression) *pastSuppression {
-	return &pastSuppression{v.ID, v.Entry, channelOf(c, v.Medium), v.Lifted, consent.Timestamp(v.RecordedAt), v.Client.ID, v.Client.Name}
+func pastSuppressionOf(s *consent.Snapshot, v *consent.Suppression) *pastSuppression {
+	return &pastSuppression{v.ID, v.Entry, *channelOf(s.Channel(v.Medium)), v.Lifted, consent.Timestamp(v.RecordedAt), v.Client.ID, v.Client.Name}
 }

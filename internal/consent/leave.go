@@ -1,9 +1,6 @@
 package consent
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // CanLeave reports whether there is anything in an option, or in the options of a group,
 // to which a person can say no: a consent, or a legitimate interest.
@@ -109,30 +106,4 @@ func (s *Snapshot) leaveGroup(k Key, whole verdict, refused func(Key) bool, basi
 		}
 	}
 	return changes
-}
-
-// NamesOf gives the names of the purpose and of the channel of an option, as citizens read
-// them in a locale, or that of a group alone.
-func (s *Snapshot) NamesOf(k Key, locale string) (purpose, channel string) {
-	if k.Type == OptionGroup {
-		if g := s.groups[k.ID]; g != nil {
-			purpose = g.Name
-		}
-		return purpose, ""
-	}
-	o := s.options[k.ID]
-	if o == nil {
-		return "", ""
-	}
-	for _, p := range s.Catalogue.Purposes {
-		if p.ID == o.Purpose {
-			purpose = cmp.Or(s.Say(p.Label, locale), p.Name)
-		}
-	}
-	for _, c := range s.Catalogue.Channels {
-		if c.ID == o.Channel {
-			channel = cmp.Or(s.Say(c.Label, locale), c.Name)
-		}
-	}
-	return purpose, channel
 }

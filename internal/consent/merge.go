@@ -191,16 +191,8 @@ func (m *merger) option(b BlockOption) (FormOption, bool) {
 }
 
 func (m *merger) describe(out *FormOption, o *Option) {
-	out.Party, out.Purpose, out.Channel = &FormName{ID: o.Party}, &FormName{ID: o.Purpose}, &FormName{ID: o.Channel}
-	if p := m.parties[o.Party]; p != nil {
-		out.Party.Name = p.Name
-	}
-	if p := m.purposes[o.Purpose]; p != nil {
-		out.Purpose.Name = cmp.Or(m.say(p.Label), p.Name)
-	}
-	if c := m.channels[o.Channel]; c != nil {
-		out.Channel.Name = cmp.Or(m.say(c.Label), c.Name)
-	}
+	a := m.About(Key{OptionSingle, o.ID})
+	out.Party, out.Purpose, out.Channel = &FormName{o.Party, a.Party.Name}, &FormName{o.Purpose, cmp.Or(m.say(a.Purpose.Label), a.Purpose.Name)}, &FormName{o.Channel, cmp.Or(m.say(a.Channel.Label), a.Channel.Name)}
 	out.DirectMarketing = m.marketing(o)
 	_, listed := m.q.State.Suppressed()[o.Channel]
 	out.Suppressed = listed && (out.Justification == Consent || out.Justification == LegitimateInterest)

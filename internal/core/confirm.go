@@ -85,6 +85,9 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 			return Confirmation{}, err
 		}
 	}
+	if snap, err = s.wholeSnapshot(ctx, snap); err != nil { // what was asked may be archived since
+		return Confirmation{}, err
+	}
 	statements := map[consent.Citation]consent.PermissionStatement{}
 	for i := range v.Pending {
 		pending := &v.Pending[i]
@@ -97,9 +100,8 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 		}
 		for _, change := range pending.Changes {
 			if change.State == consent.Pending {
-				item := namesOf(snap, change, v.Locale)
-				item.Statement = statement
-				c.Items = append(c.Items, item)
+				purpose, channel := snap.NamesOf(consent.Key{Type: change.OptionType, ID: change.OptionID}, v.Locale)
+				c.Items = append(c.Items, ConfirmItem{purpose, channel, statement})
 			}
 		}
 	}

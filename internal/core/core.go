@@ -103,6 +103,7 @@ type Service struct {
 	refreshing sync.Mutex
 	snapshots  atomic.Pointer[map[string]*consent.Snapshot] // by application id
 	centres    atomic.Pointer[centres]                      // that are in them
+	wholes     sync.Map                                     // catalogues with what is archived, by the numbers of their applications
 }
 
 // New makes the use cases; Run keeps their view of catalogues and keys fresh.

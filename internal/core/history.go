@@ -14,12 +14,11 @@ import (
 // recorded, and the documents that were shown, as they were then.
 type History struct {
 	ApplicationID string
-	Catalogue     consent.Catalogue // as it is now
-	Entries       []store.Entry
-	Total         int64
-	Policies      map[consent.Citation]consent.PrivacyPolicy
-	Statements    map[consent.Citation]consent.PermissionStatement
-	Mails         []store.Mail // the newest first, where all was asked for
+	Snapshot      *consent.Snapshot // the catalogue as it is now, with what is archived
+	store.Chain
+	Policies   map[consent.Citation]consent.PrivacyPolicy
+	Statements map[consent.Citation]consent.PermissionStatement
+	Mails      []store.Mail // the newest first, where all was asked for
 }
 
 // PolicyShown gives the name and the version of the privacy policy that a record cites, as
@@ -42,14 +41,17 @@ func (s *Service) History(ctx context.Context, a Actor, citizen consent.ID, afte
 	if err != nil {
 		return History{}, err
 	}
-	h := History{ApplicationID: snap.ApplicationID, Catalogue: snap.Catalogue, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
+	if snap, err = s.wholeSnapshot(ctx, snap); err != nil {
+		return History{}, err
+	}
+	h := History{ApplicationID: snap.ApplicationID, Snapshot: snap, Policies: map[consent.Citation]consent.PrivacyPolicy{}, Statements: map[consent.Citation]consent.PermissionStatement{}}
 	if limit == 0 {
 		limit = math.MaxInt32
 		if h.Mails, _, err = s.store.Mails(ctx, snap.Application, consent.CitizenKey{ID: citizen}, limit, 0); err != nil {
 			return History{}, err
 		}
 	}
-	if h.Entries, h.Total, err = s.store.Chain(ctx, snap.Application, consent.CitizenKey{ID: citizen}, after, limit); err != nil {
+	if h.Chain, err = s.store.Chain(ctx, snap.Application, consent.CitizenKey{ID: citizen}, after, limit); err != nil {
 		return History{}, err
 	}
 	for i := range h.Entries {

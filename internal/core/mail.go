@@ -92,12 +92,9 @@ func wordingOf(snap *consent.Snapshot, kind consent.EmailKind, template string) 
 func purposesOf(snap *consent.Snapshot, changes []consent.Change, locale string) []consent.EmailPurpose {
 	list := []consent.EmailPurpose{}
 	for _, c := range changes {
-		p := consent.EmailPurpose{ID: c.OptionID}
-		named := namesOf(snap, c, locale)
-		p.Name = consent.Text(named.Purpose)
-		if named.purposeID != "" {
-			p.ID = named.purposeID
-		}
+		k := consent.Key{Type: c.OptionType, ID: c.OptionID}
+		name, _ := snap.NamesOf(k, locale)
+		p := consent.EmailPurpose{ID: cmp.Or(snap.About(k).Option.Purpose, k.ID), Name: consent.Text(name)}
 		if !slices.Contains(list, p) {
 			list = append(list, p)
 		}
@@ -110,20 +107,6 @@ type ConfirmItem struct {
 	Purpose   string
 	Channel   string // empty for a group
 	Statement string // the wording that was shown
-
-	purposeID string
-}
-
-func namesOf(snap *consent.Snapshot, c consent.Change, locale string) ConfirmItem {
-	var named ConfirmItem
-	named.Purpose, named.Channel = snap.NamesOf(consent.Key{Type: c.OptionType, ID: c.OptionID}, locale)
-	named.Purpose = cmp.Or(named.Purpose, c.OptionID) // it is archived meanwhile
-	for _, o := range snap.Catalogue.Options {
-		if c.OptionType != consent.OptionGroup && o.ID == c.OptionID {
-			named.purposeID = o.Purpose
-		}
-	}
-	return named
 }
 
 // invitation asks to confirm what a request records as PENDING of a form, nil for none.

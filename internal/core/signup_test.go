@@ -147,11 +147,11 @@ func (v *signUps) state(id consent.ID, option string) (consent.State, bool) {
 
 func (v *signUps) records(id consent.ID) []store.Entry {
 	v.t.Helper()
-	list, _, err := v.st.Chain(v.t.Context(), v.app, consent.CitizenKey{ID: id}, 0, 100)
+	chain, err := v.st.Chain(v.t.Context(), v.app, consent.CitizenKey{ID: id}, 0, 100)
 	if err != nil {
 		v.t.Fatal(err)
 	}
-	return list
+	return chain.Entries
 }
 
 func (v *signUps) unharmed() {

@@ -161,6 +161,9 @@ func (s *Service) leaver(ctx context.Context, text string) (store.Leaver, *conse
 
 // wholeSnapshot gives the catalogue of an application with what is archived in it.
 func (s *Service) wholeSnapshot(ctx context.Context, snap *consent.Snapshot) (*consent.Snapshot, error) {
+	if known, ok := s.wholes.Load(snap.Application); ok && known.(*consent.Snapshot).Revision == snap.Revision {
+		return known.(*consent.Snapshot), nil
+	}
 	items, err := s.store.CatalogueItems(ctx, snap.Application, "")
 	if err != nil {
 		return nil, err
@@ -168,7 +171,11 @@ func (s *Service) wholeSnapshot(ctx context.Context, snap *consent.Snapshot) (*c
 	for i := range items {
 		items[i].Archived = false
 	}
-	return consent.NewSnapshot(snap.ApplicationID, snap.Application, snap.Revision, items)
+	whole, err := consent.NewSnapshot(snap.ApplicationID, snap.Application, snap.Revision, items)
+	if err == nil {
+		s.wholes.Store(snap.Application, whole)
+	}
+	return whole, err
 }
 
 func leavingOf(who store.Leaver, snap *consent.Snapshot) Leaving {

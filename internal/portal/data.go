@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -8,7 +9,6 @@ import (
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
-	"github.com/opencpm/opencpm/internal/store"
 )
 
 // dataPage is what is kept of a citizen, to read and to print.
@@ -41,14 +41,14 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 		}
 	}
 	for _, e := range person.State.Projection.Effective(consent.At(time.Now())) {
-		page.Now = append(page.Now, line{f.nameIn(h.Catalogue, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
+		page.Now = append(page.Now, line{f.nameOf(h, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
 	}
 	for _, a := range person.State.Projection.Preferences() {
 		labels := make([]string, len(a.Choices))
 		for i, c := range a.Choices {
-			labels[i] = f.choiceIn(h.Catalogue, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
+			labels[i] = f.choiceIn(h, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
 		}
-		page.Now = append(page.Now, line{f.questionIn(h.Catalogue, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), orName(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
+		page.Now = append(page.Now, line{f.questionIn(h, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), cmp.Or(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
 	}
 	page.Past = f.past(h)
 	p.show(w, r, http.StatusOK, "data", page)
@@ -64,7 +64,8 @@ func join(separator string, pieces ...string) string {
 	return strings.Join(there, separator)
 }
 
-// dataFile answers what is kept of a citizen, as a file to take elsewhere (GDPR art. 20).
+// dataFile answers what is kept of a citizen, as a file to take elsewhere (GDPR art. 20), in
+// which everything has the form that the API documents.
 func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, c caller) {
 	person, h, err := p.kept(r, c)
 	if err != nil {
@@ -80,19 +81,14 @@ func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreV
 		CreatedAt     consent.Timestamp           `json:"createdAt"`
 		Permissions   []consent.Permission        `json:"permissions"`
 		Preferences   []consent.CurrentPreference `json:"preferences"`
-		History       []pastRecord                `json:"history"`
-		Emails        []sentMail                  `json:"emails"`
+		History       any                         `json:"history"`
+		Emails        any                         `json:"emails"`
 	}{
 		ApplicationID: v.ApplicationID, CitizenID: person.Citizen.ID.String(), ExternalRef: person.Citizen.ExternalRef, Email: person.Email,
 		Details: person.Citizen.Details, CreatedAt: consent.Timestamp(person.Citizen.CreatedAt),
-		Permissions: person.State.Projection.Effective(consent.At(time.Now())), Preferences: person.State.Projection.Preferences(), History: make([]pastRecord, len(h.Entries)), Emails: make([]sentMail, len(h.Mails)),
+		Permissions: person.State.Projection.Effective(consent.At(time.Now())), Preferences: person.State.Projection.Preferences(),
 	}
-	for i, e := range h.Entries {
-		out.History[i] = pastRecordOf(e, h)
-	}
-	for i, m := range h.Mails {
-		out.Emails[i] = sentMail{m.Kind, m.State, consent.Timestamp(m.CreatedAt), consent.Timestamp(m.EndedAt)}
-	}
+	out.History, out.Emails = p.Kept(h)
 	b, err := json.MarshalIndent(out, "", "  ")
 	if err != nil {
 		p.failure(w, r, f, err)
@@ -104,94 +100,6 @@ func (p *Portal) dataFile(w http.ResponseWriter, r *http.Request, v core.CentreV
 	header.Set("Cache-Control", "no-store")
 	header.Set("X-Content-Type-Options", "nosniff")
 	_, _ = w.Write(b)
-}
-
-// pastRecord is one record as a citizen takes it elsewhere.
-type pastRecord struct {
-	RecordedAt  consent.Timestamp `json:"recordedAt"`
-	ObtainedAt  consent.Timestamp `json:"obtainedAt"`
-	ByCitizen   bool              `json:"byCitizen"`
-	Channel     string            `json:"channel,omitempty"`
-	Visitor     *browser          `json:"visitor,omitempty"`
-	Policy      *shownPolicy      `json:"privacyPolicy,omitempty"`
-	Statement   consent.Localised `json:"statement,omitempty"`
-	Transaction string            `json:"transactionId,omitempty"`
-	Reverts     string            `json:"reverts,omitempty"`
-	Changes     []recordedChange  `json:"changes,omitempty"`
-	Confirms    *confirmed        `json:"confirms,omitempty"`
-	Submission  string            `json:"submissionId,omitempty"`
-	Answer      *consent.Answer   `json:"answer,omitempty"`
-	Suppression *suppressed       `json:"suppression,omitempty"`
-}
-
-type browser struct {
-	Address string `json:"address"`
-	Agent   string `json:"agent,omitempty"`
-}
-
-type shownPolicy struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	URL     string `json:"url"`
-}
-
-type recordedChange struct {
-	OptionType    consent.OptionType    `json:"optionType"`
-	OptionID      string                `json:"optionId"`
-	Justification consent.Justification `json:"justification"`
-	State         consent.State         `json:"state"`
-	ValidFrom     consent.Timestamp     `json:"validFrom"`
-	ValidUntil    consent.Timestamp     `json:"validUntil"`
-}
-
-type confirmed struct {
-	Transaction consent.ID        `json:"transactionId"` // what was answered first
-	SentAt      consent.Timestamp `json:"sentAt"`
-	OpenedAt    consent.Timestamp `json:"openedAt"`
-}
-
-type suppressed struct {
-	Channel string `json:"channel"`
-	Lifted  bool   `json:"lifted"`
-}
-
-type sentMail struct {
-	Kind      consent.EmailKind  `json:"kind"`
-	State     consent.EmailState `json:"state"`
-	CreatedAt consent.Timestamp  `json:"createdAt"`
-	EndedAt   consent.Timestamp  `json:"endedAt"`
-}
-
-func pastRecordOf(e store.Entry, h core.History) pastRecord {
-	evidence := e.Evidence()
-	out := pastRecord{RecordedAt: consent.Timestamp(evidence.RecordedAt), ObtainedAt: consent.Timestamp(evidence.ObtainedAt), ByCitizen: evidence.ByCitizen, Channel: evidence.Channel}
-	if name, v := h.PolicyShown(evidence); v.Version != "" {
-		out.Policy = &shownPolicy{name, v.Version, v.URL}
-	}
-	if evidence.Statement != nil {
-		out.Statement = h.Statements[*evidence.Statement].Text
-	}
-	if a := evidence.Attribution; a.VisitorAddress != "" {
-		out.Visitor = &browser{a.VisitorAddress, a.VisitorAgent}
-	}
-	switch {
-	case e.Submission != nil:
-		out.Submission, out.Answer = evidence.ID.String(), &e.Submission.Answer
-	case e.Suppression != nil:
-		out.Suppression = &suppressed{e.Suppression.Medium, e.Suppression.Lifted}
-	default:
-		out.Transaction = evidence.ID.String()
-		for _, c := range e.Transaction.Changes {
-			out.Changes = append(out.Changes, recordedChange{c.OptionType, c.OptionID, c.Justification, c.State, consent.Timestamp(c.ValidFrom), consent.Timestamp(c.ValidUntil)})
-		}
-		if !e.Transaction.Reverts.IsZero() {
-			out.Reverts = e.Transaction.Reverts.String()
-		}
-		if c := e.Transaction.Confirms; c != nil {
-			out.Confirms = &confirmed{c.TransactionID, consent.Timestamp(c.SentAt), consent.Timestamp(c.OpenedAt)}
-		}
-	}
-	return out
 }
 
 // kept reads what is kept of a citizen.

@@ -153,13 +153,13 @@ func historyIn() core.History {
 	answer := evidence
 	answer.ID = fixedID(3)
 	return core.History{
-		Catalogue: consent.Catalogue{
+		Snapshot: snapshotOf(consent.Catalogue{
 			Options:  []consent.Option{{ID: "newsletter-email", Purpose: "newsletter", Channel: "email"}, {ID: "offers-sms", Purpose: "offers", Channel: "sms"}},
 			Purposes: []consent.Purpose{{ID: "newsletter", Name: "Newsletter"}, {ID: "offers", Name: "Offers and sales"}},
 			Channels: []consent.Channel{{ID: "email", Name: "Email"}, {ID: "sms", Name: "SMS"}},
-		},
+		}),
 		Policies: map[consent.Citation]consent.PrivacyPolicy{*evidence.Policy: {Name: "Privacy policy", Versions: []consent.PolicyVersion{{Version: "7", URL: "https://example.com/privacy"}}}},
-		Entries: []store.Entry{
+		Chain: store.Chain{Entries: []store.Entry{
 			{Suppression: &consent.Suppression{Evidence: listed, Medium: "sms"}},
 			{Transaction: &consent.Transaction{Evidence: first, Confirms: &consent.Confirmed{SentAt: noon.Add(-49 * 3600e9), OpenedAt: first.RecordedAt}, Changes: []consent.Change{{OptionType: consent.OptionSingle, OptionID: "newsletter-email", Justification: consent.Consent, State: consent.Granted}}}},
 			{Transaction: &consent.Transaction{Evidence: evidence, Changes: []consent.Change{
@@ -167,8 +167,24 @@ func historyIn() core.History {
 				{OptionType: consent.OptionSingle, OptionID: "offers-sms", Justification: consent.Consent, State: consent.Granted},
 			}}},
 			{Submission: &consent.Submission{Evidence: answer, Answer: consent.Answer{Preference: "interests", Label: "Topics that interest you", Choices: []consent.Chosen{{Reference: "home", Label: "Home"}, {Reference: "garden", Label: "Garden"}}}}},
-		},
+		}},
 	}
+}
+
+func snapshotOf(c consent.Catalogue) *consent.Snapshot {
+	items, err := c.Items()
+	if err != nil {
+		panic(err)
+	}
+	revisions := make([]consent.Revision, len(items))
+	for i, it := range items {
+		revisions[i].Item = it
+	}
+	s, err := consent.NewSnapshot("northwind", 1, 1, revisions)
+	if err != nil {
+		panic(err)
+	}
+	return s
 }
 
 func fixedID(n byte) (id consent.ID) {

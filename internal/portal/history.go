@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"slices"
@@ -130,19 +131,20 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 	if e.Submission != nil {
 		labels := make([]string, len(e.Submission.Answer.Choices))
 		for i, c := range e.Submission.Answer.Choices {
-			labels[i] = f.choiceIn(h.Catalogue, e.Submission.Answer.Preference, c)
+			labels[i] = f.choiceIn(h, e.Submission.Answer.Preference, c)
 		}
 		now := strings.Join(labels, ", ")
 		if len(labels) == 0 {
 			now = f.Say("page.nothingChosen")
 		}
-		return []line{{f.questionIn(h.Catalogue, e.Submission.Answer), now}}
+		return []line{{f.questionIn(h, e.Submission.Answer), now}}
 	}
 	if v := e.Suppression; v != nil {
+		channel, now := h.Snapshot.Channel(v.Medium), "page.listed"
 		if v.Lifted {
-			return []line{{f.channelIn(h.Catalogue, v.Medium), f.Say("page.unlisted")}}
+			now = "page.unlisted"
 		}
-		return []line{{f.channelIn(h.Catalogue, v.Medium), f.Say("page.listed")}}
+		return []line{{cmp.Or(f.local(channel.Label), channel.Name), f.Say(now)}}
 	}
 	if !e.Transaction.Reverts.IsZero() {
 		return []line{{f.Say("page.reverted"), ""}}
@@ -153,63 +155,31 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 		if c.ValidFrom > e.Transaction.RecordedAt {
 			now = f.Say("page.from", "State", now, "Date", f.Date(c.ValidFrom))
 		}
-		list = append(list, line{f.nameIn(h.Catalogue, c.OptionType, c.OptionID), now})
+		list = append(list, line{f.nameOf(h, c.OptionType, c.OptionID), now})
 	}
 	return list
 }
 
-// nameIn gives what an option is called on the pages: its topic and channel.
-func (f frame) nameIn(c consent.Catalogue, t consent.OptionType, id string) string {
-	if t == consent.OptionGroup {
-		if i := slices.IndexFunc(c.OptionGroups, func(g consent.OptionGroupItem) bool { return g.ID == id }); i >= 0 {
-			return c.OptionGroups[i].Name
-		}
-		return id
-	}
-	i := slices.IndexFunc(c.Options, func(o consent.Option) bool { return o.ID == id })
-	if i < 0 {
-		return id
-	}
-	o := c.Options[i]
-	purpose := o.Purpose
-	for _, v := range c.Purposes {
-		if v.ID == o.Purpose {
-			purpose = orName(f.local(v.Label), v.Name)
-		}
-	}
-	return purpose + ": " + f.channelIn(c, o.Channel)
+// nameOf gives what an option is called on the pages: its topic and channel.
+func (f frame) nameOf(h core.History, t consent.OptionType, id string) string {
+	purpose, channel := h.Snapshot.NamesOf(consent.Key{Type: t, ID: id}, f.Lang)
+	return join(": ", purpose, channel)
 }
 
-func (f frame) channelIn(c consent.Catalogue, id string) string {
-	for _, v := range c.Channels {
-		if v.ID == id {
-			return orName(f.local(v.Label), v.Name)
-		}
-	}
-	return id
-}
-
-func orName(label, name string) string {
-	if label != "" {
-		return label
-	}
-	return name
-}
-
-func (f frame) questionIn(c consent.Catalogue, a consent.Answer) string {
-	for _, p := range c.Preferences {
+func (f frame) questionIn(h core.History, a consent.Answer) string {
+	for _, p := range h.Snapshot.Catalogue.Preferences {
 		if p.Reference == a.Preference {
-			return orName(f.local(p.Label), a.Label)
+			return cmp.Or(f.local(p.Label), a.Label)
 		}
 	}
 	return a.Label
 }
 
-func (f frame) choiceIn(c consent.Catalogue, preference string, chosen consent.Chosen) string {
-	for _, p := range c.Preferences {
+func (f frame) choiceIn(h core.History, preference string, chosen consent.Chosen) string {
+	for _, p := range h.Snapshot.Catalogue.Preferences {
 		for _, o := range p.Choices {
 			if p.Reference == preference && o.Reference == chosen.Reference {
-				return orName(f.local(o.Label), chosen.Label)
+				return cmp.Or(f.local(o.Label), chosen.Label)
 			}
 		}
 	}
@@ -239,7 +209,7 @@ func (f frame) receipt(kind, ids string, h core.History, form consent.Form, pers
 		out.Lines = append(out.Lines, f.lines(e, h)...)
 		if e.Transaction != nil {
 			for _, c := range e.Transaction.Changes {
-				names[f.nameIn(h.Catalogue, c.OptionType, c.OptionID)] = true
+				names[f.nameOf(h, c.OptionType, c.OptionID)] = true
 			}
 		}
 		if evidence.Policy != nil && form.PrivacyPolicy != nil && evidence.Policy.Ref == form.PrivacyPolicy.Reference {

@@ -46,7 +46,7 @@ func (s *site) edit(edit func(*consent.Catalogue)) {
 		s.t.Fatal(err)
 	}
 	edit(&doc)
-	if _, err := s.core.ImportCatalogue(s.t.Context(), "northwind", doc, core.Import{}); err != nil {
+	if _, err := s.core.ImportCatalogue(s.t.Context(), "northwind", doc, core.Import{Prune: true}); err != nil {
 		s.t.Fatal(err)
 	}
 }

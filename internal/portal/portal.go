@@ -23,6 +23,9 @@ type Options struct {
 	Log     *slog.Logger // nil means slog.Default
 	// RequestID gives the number by which a request is found in the log.
 	RequestID func(*http.Request) string
+	// Kept gives what is recorded of a citizen, and the mails to them, in the form of the
+	// API; nil leaves them out of the file of their data.
+	Kept func(core.History) (history, emails any)
 }
 
 // Portal answers the pages of citizens.
@@ -45,6 +48,9 @@ func New(o Options) *Portal {
 	}
 	if o.RequestID == nil {
 		o.RequestID = func(*http.Request) string { return "" }
+	}
+	if o.Kept == nil {
+		o.Kept = func(core.History) (any, any) { return nil, nil }
 	}
 	p := &Portal{Options: o, mux: http.NewServeMux(), secure: strings.HasPrefix(o.BaseURL, "https://"), cross: http.NewCrossOriginProtection()}
 	p.routes()

@@ -54,7 +54,7 @@ func newSite(t *testing.T) *site {
 		t.Fatal(err)
 	}
 	s.actor = core.Actor{ID: "test", Name: "CRM", Applications: []int64{s.app}, Scopes: consent.Scopes}
-	p := New(Options{Core: s.core, BaseURL: "http://127.0.0.1"})
+	p := New(Options{Core: s.core, BaseURL: "http://127.0.0.1", Kept: kept})
 	mux := http.NewServeMux()
 	p.Mount(mux)
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
@@ -64,6 +64,18 @@ func newSite(t *testing.T) *site {
 	s.url = server.URL
 	t.Cleanup(server.Close)
 	return s
+}
+
+// kept stands for the form that the API gives to what is kept of a citizen.
+func kept(h core.History) (history, emails any) {
+	ids, kinds := []consent.ID{}, []consent.EmailKind{}
+	for _, e := range h.Entries {
+		ids = append(ids, e.Evidence().ID)
+	}
+	for _, m := range h.Mails {
+		kinds = append(kinds, m.Kind)
+	}
+	return ids, kinds
 }
 
 // citizen creates somebody with an address, who gave what is named, and a token for them.

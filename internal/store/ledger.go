@@ -434,25 +434,38 @@ func (s *Store) openRecord(v *record, c *citizenRow) (Entry, error) {
 	return e, err
 }
 
-// Chain lists the records of one citizen in the order in which they were recorded,
-// after a place in the chain, and how many there are.
-func (s *Store) Chain(ctx context.Context, application int64, key consent.CitizenKey, after int64, limit int) ([]Entry, int64, error) {
+// Chain is the records of one citizen, or a part of them, in the order in which they were
+// recorded.
+type Chain struct {
+	ExternalRef string // of the citizen
+	Entries     []Entry
+	Total       int64 // how many records there are
+}
+
+// Chain lists records of one citizen after a place in the chain.
+func (s *Store) Chain(ctx context.Context, application int64, key consent.CitizenKey, after int64, limit int) (Chain, error) {
 	c, err := s.readCitizen(ctx, application, key)
 	if err != nil {
-		return nil, 0, err
+		return Chain{}, err
+	}
+	p, err := c.profile(s.keys)
+	if err != nil {
+		return Chain{}, err
 	}
 	records, err := collect(ctx, s.read, scanRecord,
 		`SELECT seq, id, recorded_at, kind, body, sealed, hash FROM ledger WHERE citizen = $1 AND seq > $2 ORDER BY seq LIMIT $3`, c.id, after, limit)
 	if err != nil {
-		return nil, 0, s.classify(err)
+		return Chain{}, s.classify(err)
 	}
-	list := make([]Entry, len(records))
+	chain := Chain{p.ExternalRef, make([]Entry, len(records)), c.seq}
 	for i := range records {
-		if list[i], err = s.openRecord(&records[i], c); err != nil {
-			return nil, 0, err
+		e := &chain.Entries[i]
+		if *e, err = records[i].entry(c); err != nil {
+			return Chain{}, err
 		}
+		e.ExternalRef = p.ExternalRef
 	}
-	return list, c.seq, nil
+	return chain, nil
 }
 
 // Finding is something that Check found to be wrong with one citizen.

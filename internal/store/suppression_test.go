@@ -79,7 +79,8 @@ func TestSuppression(t *testing.T) {
 		}
 
 		// Of the list the history says who, which entry, and that it ended.
-		history, _, err := st.Chain(ctx, app, ref("A"), 0, 100)
+		chain, err := st.Chain(ctx, app, ref("A"), 0, 100)
+		history := chain.Entries
 		if err != nil || len(history) != 3 {
 			t.Fatalf("%d records, %v", len(history), err)
 		}
@@ -191,8 +192,8 @@ func TestSuppressionIsSpreadAfterAll(t *testing.T) {
 				t.Fatal(err)
 			}
 			for i := range list {
-				if history, n, err := st.Chain(ctx, app, ref(fmt.Sprint(i)), 0, 10); err != nil || n != 2 || history[1].Suppression == nil {
-					t.Fatalf("citizen %d has %d records, %v", i, n, err)
+				if chain, err := st.Chain(ctx, app, ref(fmt.Sprint(i)), 0, 10); err != nil || chain.Total != 2 || chain.Entries[1].Suppression == nil {
+					t.Fatalf("citizen %d has %d records, %v", i, chain.Total, err)
 				}
 			}
 		}

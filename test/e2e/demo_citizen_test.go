@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
@@ -142,4 +143,10 @@ func TestDemoOfTheCitizensSide(t *testing.T) {
 	tab.Do(chromedp.Click(chromedp.CSS("#choices td input[type=checkbox]")), chromedp.Click(chromedp.CSS("#save")))
 	tab.Until(`document.activeElement.classList.contains("panel") && !!document.querySelector(".panel li")`)
 	tab.Axe()
+	file := webtest.Run[string](tab, `(() => { const r = new XMLHttpRequest(); r.open("GET", "/c/northwind/data.json", false); r.send(); return r.responseText })()`)
+	for _, part := range []string{`"kind": "transaction"`, `"byCitizen": true`, `"shown": {`, `"emails": [`} {
+		if !strings.Contains(file, part) {
+			t.Errorf("the file of one's own data lacks %s:\n%s", part, file)
+		}
+	}
 }

@@ -297,7 +297,7 @@ func TestHistory(t *testing.T) {
 			cover("newsletter", iso(instant(t, first.at("obtainedAt")).AddDate(2, 0, 0))), cover("research", nil), cover("surveys", nil),
 		}
 		asGroup["name"], asGroup["purpose"], asGroup["channel"] = "Everything", nil, nil
-		want["changes"], want["confirms"], want["visitor"] = []any{asGroup}, nil, nil
+		want["changes"], want["confirms"] = []any{asGroup}, nil
 		if diff := cmp.Diff(want, list[0]["transaction"]); diff != "" {
 			t.Errorf("the first record (-list of transactions +history):\n%s", diff)
 		}
