@@ -68,8 +68,8 @@ export class Capture extends FormWidget {
     return this.call_<Form>("/v1/unauthenticated/consent-state", { templateId: this.template, ruleId: this.rule, locale: this.locale }, signal);
   }
 
-  protected override show_(value: unknown): State {
-    const state = super.show_(value);
+  protected override show_(fresh?: boolean): State {
+    const state = super.show_(fresh);
     this.tellForm_();
     return state;
   }
@@ -114,7 +114,7 @@ export class Capture extends FormWidget {
   /** Sends when the form of the page is submitted, which goes on when that is done. */
   private host_ = (e: Event): void => {
     const form = e.target as HTMLFormElement;
-    if (!this.for || form.id !== this.for || passing.has(form) || !this.form_ || this.state === "empty") return;
+    if (!this.for || form.id !== this.for || passing.has(form) || !this.held_ || this.state === "empty") return;
     e.preventDefault();
     e.stopPropagation();
     const fault = this.fault_();
