@@ -1,6 +1,7 @@
 package portal_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -60,5 +61,152 @@ func TestAutosaveWithAnExpiredToken(t *testing.T) {
 	tab.Until(`heard.at(-1)?.[0] === "update" && heard.some(h => h[0] === "expired")`)
 	if said := text(tab, `inside().querySelector(".frame > [role=alert]")`); said != "Your link has expired, so your choices were not saved." || webtest.Run[bool](tab, `by("Newsletter: SMS").checked`) {
 		t.Errorf("it says %q", said)
+	}
+}
+
+// By an address nobody can object: nothing is recorded before its owner confirms it.
+func TestObjectingNeedsAReference(t *testing.T) {
+	const objects = `!!by("Object: Customer research", "opencpm-capture")`
+	for name, c := range map[string]struct {
+		body    string
+		objects bool
+	}{
+		"its own field":     {capture, false},
+		"an address":        {strings.Replace(capture, "template", `email="jo@example.com" template`, 1), false},
+		"both":              {strings.Replace(capture, "template", `email="jo@example.com" reference="CUST-1" template`, 1), false},
+		"a form":            {`<form id="join"><label>Mail <input type="email" name="mail"></label>` + strings.Replace(capture, "template", `for="join" template`, 1) + `</form>`, false},
+		"a reference":       {strings.Replace(capture, "template", `reference="CUST-1" template`, 1), true},
+		"a form, reference": {`<form id="join"><label>Mail <input type="email" name="mail"></label>` + strings.Replace(capture, "template", `for="join" reference="CUST-1" template`, 1) + `</form>`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEmbed(t)
+			tab := e.open(t, wide, "en", c.body)
+			act(tab, `0`)
+			if got := webtest.Run[bool](tab, objects); got != c.objects {
+				t.Errorf("one may object: %v", got)
+			}
+			if !strings.Contains(text(tab, `inside("opencpm-capture").querySelector("form")`), "our legitimate interest") {
+				t.Error("what is done without a consent is not said")
+			}
+		})
+	}
+	t.Run("a function that comes later", func(t *testing.T) {
+		e := newEmbed(t)
+		tab := e.open(t, wide, "en", capture)
+		act(tab, `globalThis.el = document.querySelector("opencpm-capture"); el.reference = () => "CUST-1"`)
+		tab.Until(objects + ` && !inside("opencpm-capture").getElementById("email")`)
+		// Another function of the same is no reason to draw anything anew.
+		act(tab, `globalThis.drawn = by("Object: Customer research", "opencpm-capture"); drawn.focus(); el.reference = () => "CUST-2"; by("Offers: E-mail", "opencpm-capture").click()`)
+		webtest.Run[bool](tab, `new Promise((done) => setTimeout(() => done(true)))`)
+		act(tab, `if (by("Object: Customer research", "opencpm-capture") !== drawn) throw new Error("drawn anew"); el.submit()`)
+		tab.Until(`el.state === "saved"`)
+		if body := e.called(http.MethodPost)[0].body; body["uniqueReference"] != "CUST-2" {
+			t.Errorf("sent %v", body)
+		}
+	})
+}
+
+// Who it is, is text or nothing, and is not somebody else because it is nothing.
+func TestWhoACaptureIsOf(t *testing.T) {
+	for name, c := range map[string]struct{ given, want string }{
+		"a number":                     {`el.reference = () => 42`, "42 <nil> <nil>"},
+		"nought":                       {`el.reference = () => 0`, "0 <nil> <nil>"},
+		"a number as such":             {`el.reference = 7`, "7 <nil> <nil>"},
+		"an address":                   {`el.email = () => new String("jo@example.com")`, "<nil> jo@example.com true"},
+		"no address, but a reference":  {`el.email = () => ""; el.reference = () => "CUST-1"`, "CUST-1 <nil> <nil>"},
+		"an address and a reference":   {`el.email = "jo@example.com"; el.reference = () => "CUST-1"`, "<nil> jo@example.com true"},
+		"the address of the form":      {`0`, "<nil> form@example.com true"},
+		"no reference":                 {`el.reference = () => ""`, "failure 422"},
+		"no reference at all":          {`el.reference = () => null`, "failure 422"},
+		"no address at all":            {`el.email = () => undefined`, "failure 422"},
+		"a function that fails":        {`el.reference = () => { throw new Error("no") }`, "failure undefined"},
+		"a function that fails, later": {`let n = 0; el.reference = () => { if (n++) throw new Error("no"); return "CUST-1" }`, "CUST-1 <nil> <nil>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEmbed(t)
+			tab := e.open(t, wide, "en", `<form id="join"><label>Mail <input type="email" value="form@example.com"></label>`+capture+`</form>`)
+			act(tab, `globalThis.el = document.querySelector("opencpm-capture"); by("Offers: E-mail", "opencpm-capture").click();`+c.given+`; el.submit().catch(() => 0)`)
+			tab.Until(`["success", "failure"].includes(heard.at(-1)[0])`)
+			got := webtest.Run[string](tab, `heard.at(-1)[0] + " " + heard.at(-1)[1].error?.status`)
+			if posts := e.called(http.MethodPost); len(posts) == 1 {
+				got = fmt.Sprint(posts[0].body["uniqueReference"], " ", posts[0].body["emailAddress"], " ", posts[0].body["submitAsPending"])
+			}
+			if got != c.want || webtest.Run[int](tab, `heard.filter(h => h[0] === "success" || h[0] === "failure").length`) != 1 {
+				t.Errorf("it ends in %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// A capture with the form of the page hears of it after the page, whatever that does with
+// it, and the page hears of it once.
+func TestTheFormOfThePageGoesOn(t *testing.T) {
+	const load = `<script src="API/widgets/capture-widget.min.js"></script><script>ConsentricCaptureWidget.load({ templateId: "t_1", formSelector: "form", referenceSelector: "#ref", containerSelector: ".place", display: { closeOnSubmit: CLOSE }, events })</script>`
+	with := func(listener, closes string) string {
+		return `<form class="join" action="/joined"><input type="hidden" id="ref" name="ref"><label>Mail <input type="email" name="mail" value="form@example.com"></label><div class="place"></div><button name="how" value="now">Join</button></form>
+<script>globalThis.went = []; addEventListener("submit", (e) => { setTimeout(() => sessionStorage.went = went.join()) }, true);
+document.querySelector("form").addEventListener("submit", function (e) { went.push("page"); ` + listener + ` });</script>` + strings.Replace(load, "CLOSE", closes, 1)
+	}
+	const name = `document.querySelector("#ref").value = "CUST-4"`
+	for _, c := range []struct{ name, body, sent, told string }{
+		{"which its page sends", with(name+`; e.preventDefault()`, "false"), "CUST-4", "success object t_1"},
+		{"which its page sends, heard by nobody else", with(name+`; e.preventDefault(); e.stopPropagation()`, "false"), "CUST-4", "success object t_1"},
+		{"which its page sends without a reference", with(`e.preventDefault()`, "false"), "", "failure 422 t_1"},
+		{"which the browser sends", with(name, "false"), "CUST-4", ""},
+		{"which the browser sends, of a listener on the window", with(`addEventListener("submit", () => { `+name+` }, { once: true })`, "false"), "CUST-4", ""},
+		{"which the browser sends without a button", with(name+`; e.submitter.remove()`, "false"), "CUST-4", ""},
+		{"which the browser sends without a reference", with(``, "false"), "", ""},
+		{"which the browser sends, of a widget that closes", with(name, "true"), "CUST-4", ""},
+		{"which the browser sends, of two widgets", with(name, "false") + strings.Replace(strings.Replace(load, "CLOSE", "false", 1), ".place", ".second", 1), "CUST-4", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			e := newEmbed(t)
+			e.mu.Lock()
+			e.pages["/joined"] = page{`<!doctype html><html lang="en"><title>Joined</title><p>Joined</p>`, ""}
+			e.mu.Unlock()
+			tab := webtest.Open(t, wide)
+			tab.Goto(e.page("en", host+told, strings.Replace(c.body, `<div class="place">`, `<div class="second"></div><div class="place">`, 1), ""))
+			tab.Until(`document.querySelector("opencpm-capture") && ` + settled)
+			act(tab, `document.querySelectorAll("opencpm-capture").forEach((e) => [...e.shadowRoot.querySelectorAll("input")].find((i) => nameOf(i) === "Offers: E-mail").click()); told.length = 0`)
+			natively := c.told == ""
+			if natively && c.sent != "" {
+				e.holdBack() // the second click comes while the answer is awaited
+			}
+			act(tab, `globalThis.go = document.querySelector("form button"); go.click()`)
+			widgets := 0
+			if c.sent != "" {
+				widgets = strings.Count(c.body, "ConsentricCaptureWidget")
+				e.awaitCalls(http.MethodPost, widgets)
+			}
+			if natively {
+				if c.sent != "" {
+					act(tab, `go.click()`)
+					e.release()
+				}
+				tab.Until(`location.pathname === "/joined" && document.readyState === "complete"`)
+				got := webtest.Run[string](tab, `[sessionStorage.went, new URLSearchParams(location.search).get("ref"), new URLSearchParams(location.search).get("how") ?? "removed"].join()`)
+				want := "page," + c.sent + ",now"
+				if strings.Contains(c.body, "submitter.remove") {
+					want = "page," + c.sent + ",removed"
+				}
+				if got != want {
+					t.Errorf("it went on as %s, want %s", got, want)
+				}
+			} else {
+				tab.Until(`told.length > 0`)
+				if got := webtest.Run[string](tab, `[told.join(), went.join(), location.pathname].join()`); got != c.told+",page,"+webtest.Run[string](tab, `location.pathname`) {
+					t.Errorf("it ended as %s", got)
+				}
+			}
+			posts := e.called(http.MethodPost)
+			if len(posts) != widgets {
+				t.Fatalf("sent %v", posts)
+			}
+			for _, p := range posts {
+				if p.body["uniqueReference"] != c.sent || p.body["emailAddress"] != nil {
+					t.Errorf("sent %v", p.body)
+				}
+			}
+		})
 	}
 }

@@ -98,6 +98,8 @@ export abstract class FormWidget extends Widget {
   protected extra_(): HTMLElement | null { return null; }
   protected abstract submitWord_: string;
   protected stopper_(): HTMLElement | null { return null; }
+  /** Whether an objection can be recorded of whom it is. */
+  protected objects_(): boolean { return true; }
   /** Gives what stands against sending, having said so at its place. */
   protected fault_(): HTMLElement | null {
     for (const place of this.body_.querySelectorAll<HTMLElement>("[data-ask]")) {
@@ -209,7 +211,7 @@ export abstract class FormWidget extends Widget {
     const name = h("span", { part: "label", class: "name" }, o.label);
     const description = o.description && h("span", { class: "quiet" }, o.description);
     const said = h("span", { class: "text" }, name, description, text);
-    if (!open(o)) {
+    if (!open(o) || !this.objects_()) {
       text.textContent = this.say_(o.suppressed ? "suppressed" : o.justification);
       return h("div", { part: "option", class: "option" }, said);
     }

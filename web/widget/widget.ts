@@ -108,6 +108,7 @@ export abstract class Widget extends HTMLElement {
   protected alert_ = h("div", { part: "error", class: "error", role: "alert" });
   protected words_: Words = english;
   protected locale_ = "en";
+  given_: Record<string, unknown> = {}; // the functions that stand for attributes
   private frame_ = h("div", { class: "frame" });
   private phase_: State = "loading";
   protected held_: unknown = null; // what was answered, with what was chosen since
@@ -152,7 +153,7 @@ export abstract class Widget extends HTMLElement {
   }
 
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
-    if (before !== after && this.isConnected) this.schedule_((this.constructor as typeof Widget).asks.includes(name) || name === "api" || name === "locale");
+    if (before !== after) this.schedule_((this.constructor as typeof Widget).asks.includes(name) || name === "api" || name === "locale");
   }
 
   /** What is asked of the API: nothing as long as an attribute for it is missing. */
@@ -161,7 +162,8 @@ export abstract class Widget extends HTMLElement {
   protected abstract show_(fresh?: boolean): State;
 
   /** Changes of one task are answered by one request. */
-  private schedule_(anew: boolean): void {
+  schedule_(anew = false): void {
+    if (!this.isConnected) return;
     this.anew_ ||= anew;
     clearTimeout(this.due_);
     this.due_ = window.setTimeout(() => {
@@ -312,7 +314,7 @@ export interface Widget {
   unstyled: boolean;
 }
 
-/** Gives the class a property for each attribute; flags are true or false. */
+/** Gives the class a property for each attribute; flags are true or false, and what is a function stays one. */
 export function mirror(of: typeof Widget, names: string[], flags: string[]): void {
   names.push("api", "locale", "theme");
   flags.push("unstyled");
@@ -323,11 +325,15 @@ export function mirror(of: typeof Widget, names: string[], flags: string[]): voi
       configurable: true, enumerable: true,
       get(this: Widget) {
         const value = this.getAttribute(name);
-        return flag ? value !== null : name === "api" ? (value || origin).replace(/\/+$/, "") : value ?? "";
+        return this.given_[name] ?? (flag ? value !== null : name === "api" ? (value || origin).replace(/\/+$/, "") : value ?? "");
       },
-      set(this: Widget, value: unknown) {
-        if (value == null || value === false) this.removeAttribute(name);
+      set(this: Widget & Record<string, unknown>, value: unknown) {
+        const bare = !this[name];
+        delete this.given_[name];
+        if (typeof value === "function") this.given_[name] = value;
+        else if (value == null || value === false) this.removeAttribute(name);
         else this.setAttribute(name, flag ? "" : String(value));
+        if (bare !== !this[name]) this.schedule_();
       },
     });
   }
