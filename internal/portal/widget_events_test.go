@@ -210,3 +210,171 @@ document.querySelector("form").addEventListener("submit", function (e) { went.pu
 		})
 	}
 }
+
+// Whoever calls load is told once when nothing is shown, whatever it is that lacks.
+func TestLoadsOfBeforeThatCannotShowAnything(t *testing.T) {
+	const place = `<div id="widget-container"></div>`
+	for name, c := range map[string]struct{ body, call, want string }{
+		"manage without a token":            {place, `StatefulWidget.load({ templateId: "t_1", events })`, "loaderror 401"},
+		"manage with an empty token":        {place, `StatefulWidget.load({ templateId: "t_1", token: new URLSearchParams(location.search).get("token"), events })`, "loaderror 401"},
+		"manage without a template":         {place, `StatefulWidget.load({ token: "tok", events })`, "loaderror 422"},
+		"manage without either":             {place, `StatefulWidget.load({ events })`, "loaderror 401"},
+		"history without a token":           {place, `HistoryWidget.load({ events })`, "loaderror 401"},
+		"sign-up without a template":        {place, `ExpressStatelessCapturePoint.load({ events })`, "loaderror 422"},
+		"a form without a template":         {place + `<form></form>`, `ConsentricCaptureWidget.load({ formSelector: "form", events })`, "loaderror 422"},
+		"no form":                           {place, `ConsentricCaptureWidget.load({ templateId: "t_1", formSelector: "#nowhere", events })`, "loaderror There is no form #nowhere."},
+		"no form and no place":              {``, `ConsentricCaptureWidget.load({ formSelector: "#nowhere", events })`, "loaderror There is no element with the id widget-container to show the widget in."},
+		"a token that comes with the event": {place, `{ const w = StatefulWidget.load({ templateId: "t_1", events: { ...events, onLoadError: (e) => { events.onLoadError(e); w.element.token = "tok" } } }) }`, "loaderror 401,ready"},
+		"a token that comes at once":        {place, `StatefulWidget.load({ templateId: "t_1", events }).element.token = "tok"`, "ready"},
+		"another load that has one":         {place, `StatefulWidget.load({ templateId: "t_1", events }); StatefulWidget.load({ templateId: "t_1", token: "tok", events })`, "ready"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEmbed(t)
+			tab := webtest.Open(t, wide)
+			// In the head, before there is any place, as well as when the page is there.
+			for _, early := range []bool{true, false} {
+				head, body := `<script src="API/w/1/compat.js"></script>`, c.body
+				if call := `<script>` + c.call + `</script>`; early {
+					head += call
+				} else {
+					body += `<script>addEventListener("load", () => {` + c.call + `})</script>`
+				}
+				tab.Goto(e.page("en", host+told+head, body, ""))
+				tab.Until(`document.readyState === "complete"`)
+				ready := strings.HasSuffix(c.want, "ready")
+				if ready {
+					tab.Until(`document.querySelector("opencpm-manage").state === "ready"`)
+				} else {
+					tab.Until(`told.length > 0`)
+				}
+				// Two rounds of tasks later there is still no other.
+				webtest.Run[bool](tab, `new Promise((done) => setTimeout(() => setTimeout(() => done(true))))`)
+				got := webtest.Run[string](tab, `[...told, ...[...document.querySelectorAll("opencpm-manage")].filter((e) => e.state === "ready").map((e) => e.state)].join()`)
+				if got != c.want {
+					t.Errorf("early: %v: %s, want %s", early, got, c.want)
+				}
+				if h := webtest.Run[int](tab, `document.querySelector("#widget-container")?.offsetHeight ?? 0`); !ready && h != 0 {
+					t.Errorf("nothing takes %d px", h)
+				}
+			}
+		})
+	}
+}
+
+// Every submit() of before ends in one callback.
+func TestSubmitOfBeforeEndsInOneCallback(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*embed, *webtest.Tab)
+		options string
+		do      string
+		want    string
+	}{
+		"a question that must be answered": {
+			func(e *embed, _ *webtest.Tab) {
+				e.form.Blocks[2].Mandatory, e.form.Blocks[2].SelectedChoice = true, nil
+			},
+			`templateId: "t_1", token: "tok", display: { displayButtons: false }`, `await widget.submit()`, "failure undefined t_1",
+		},
+		"the same, twice at once": {
+			func(e *embed, _ *webtest.Tab) {
+				e.form.Blocks[2].Mandatory, e.form.Blocks[2].SelectedChoice = true, nil
+			},
+			`templateId: "t_1", token: "tok"`, `await Promise.all([widget.submit(), widget.submit()])`, "failure undefined t_1",
+		},
+		"the same, twice": {
+			func(e *embed, _ *webtest.Tab) {
+				e.form.Blocks[2].Mandatory, e.form.Blocks[2].SelectedChoice = true, nil
+			},
+			`templateId: "t_1", token: "tok"`, `await widget.submit(); await widget.submit()`, "failure undefined t_1,failure undefined t_1",
+		},
+		"a token that is not valid": {
+			func(_ *embed, tab *webtest.Tab) { tab.Expect("answered 401", "a status of 401") },
+			`templateId: "t_1", token: "expired"`, `await widget.submit()`, "loaderror 401,failure undefined undefined",
+		},
+		"no token":       {nil, `templateId: "t_1"`, `await widget.submit()`, "loaderror 401,failure undefined undefined"},
+		"nowhere":        {nil, `templateId: "t_1", token: "tok", id: "nowhere"`, `await widget.submit()`, "loaderror There is no element with the id nowhere to show the widget in.,failure undefined undefined"},
+		"a double click": {nil, `templateId: "t_1", token: "tok"`, `await Promise.all([widget.submit(), widget.submit(), by("Save choices").click()])`, "success object t_1"},
+		"twice":          {nil, `templateId: "t_1", token: "tok"`, `await widget.submit(); await widget.submit()`, "success object t_1,success object t_1"},
+		"a failure": {
+			func(_ *embed, tab *webtest.Tab) { tab.Expect("answered 500", "a status of 500") },
+			`templateId: "t_1", token: "tok"`, `await widget.submit()`, "failure 500 t_1",
+		},
+		"before it is loaded":      {nil, `templateId: "t_1", token: "tok"`, `widget.reload(); await widget.submit()`, "success object t_1"},
+		"removed meanwhile":        {nil, `templateId: "t_1", token: "tok"`, `{ const done = widget.submit(); widget.element.remove(); await done }`, "success object t_1"},
+		"moved meanwhile":          {nil, `templateId: "t_1", token: "tok"`, `{ const done = widget.submit(); document.querySelector("main").append(widget.element); await done }`, "success object t_1"},
+		"asked for anew meanwhile": {nil, `templateId: "t_1", token: "tok"`, `{ const done = widget.submit(); await 0; await 0; await 0; widget.reload(); await done }`, "success object t_1"},
+		"another token, that is not valid": {
+			func(_ *embed, tab *webtest.Tab) { tab.Expect("answered 401", "a status of 401") },
+			`templateId: "t_1", token: "tok"`, `widget.element.token = "expired"; await widget.submit()`, "loaderror 401,failure undefined undefined",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e := newEmbed(t)
+			tab := webtest.Open(t, wide)
+			if c.prepare != nil {
+				c.prepare(e, tab)
+			}
+			tab.Goto(e.page("en", host+told+`<script src="API/w/1/compat.js"></script>`, `<div id="widget-container"></div><script>globalThis.widget = StatefulWidget.load({ `+c.options+`, events })</script>`, ""))
+			tab.Until(`told.length > 0 || widget.element.state === "ready"`)
+			if name == "a failure" {
+				e.failNext(http.StatusInternalServerError)
+			}
+			webtest.Run[bool](tab, helpers)
+			webtest.Run[bool](tab, `(async () => {`+c.do+`; await new Promise((done) => setTimeout(() => setTimeout(done))); return true })()`)
+			if got := webtest.Run[string](tab, `told.join()`); got != c.want {
+				t.Errorf("told %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// What was asked for while a save was under way may be of before it: it is asked for again.
+func TestAskedForAnewDuringASave(t *testing.T) {
+	e := newEmbed(t)
+	tab := e.open(t, wide, "en", manage)
+	e.holdBack()
+	act(tab, `globalThis.el = document.querySelector("opencpm-manage"); by("Garden").click(); el.submit()`)
+	e.awaitCalls(http.MethodPost, 1)
+	act(tab, `el.rule = "other"`)
+	e.awaitCalls(http.MethodGet, 2)
+	e.release()
+	tab.Until(`el.state === "ready" && heard.some(h => h[0] === "success") && heard.at(-1)[0] === "load"`)
+	e.awaitCalls(http.MethodGet, 3)
+	if n := webtest.Run[int](tab, `heard.filter(h => h[0] === "success").length`); n != 1 || len(e.called(http.MethodPost)) != 1 {
+		t.Errorf("%d successes of %d saves", n, len(e.called(http.MethodPost)))
+	}
+}
+
+// What could not be loaded for another token cannot be sent for it: the answers are of
+// somebody else.
+func TestAnswersOfAnotherToken(t *testing.T) {
+	e := newEmbed(t)
+	tab := e.open(t, wide, "en", manage)
+	act(tab, `globalThis.el = document.querySelector("opencpm-manage"); by("Garden").click()`)
+	e.failNext(http.StatusServiceUnavailable)
+	tab.Expect("answered 503", "a status of 503")
+	act(tab, `el.token = "another"`)
+	tab.Until(`el.state === "error"`)
+	if got := webtest.Run[string](tab, `el.submit().then(() => "sent", (error) => error.message + " " + el.value)`); got != "There is nothing to send. null" || len(e.called(http.MethodPost)) != 0 {
+		t.Errorf("it is %s", got)
+	}
+}
+
+// An answer that comes after another was asked for says nothing, also where it failed.
+func TestAFailureOfBefore(t *testing.T) {
+	e := newEmbed(t)
+	e.failNext(http.StatusServiceUnavailable)
+	tab := webtest.Open(t, wide)
+	tab.Expect("answered 503", "a status of 503")
+	// The words are slow: the first answer is here before them.
+	tab.Goto(e.page("en", host+`<script>{ const ask = fetch; const words = new Promise((done) => { globalThis.spoken = done }); globalThis.fetch = async (url, init) => { if (!String(url).includes("/words/")) { const answer = await ask(url, init); globalThis.answered = true; return answer } await words; return ask(url, init) } }
+for (const type of ["load", "loaderror"]) (globalThis.heardOf ??= [], document.addEventListener("consent:" + type, () => heardOf.push(type)))</script>`+script, manage, ""))
+	tab.Until(`!!globalThis.answered`)
+	act(tab, `globalThis.el = document.querySelector("opencpm-manage"); el.token = "another"`)
+	e.awaitCalls(http.MethodGet, 2)
+	act(tab, `spoken()`)
+	tab.Until(`el.state === "ready" && heardOf.length > 0`)
+	if got := webtest.Run[string](tab, `heardOf.join()`); got != "load" {
+		t.Errorf("heard %s", got)
+	}
+}

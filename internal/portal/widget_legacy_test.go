@@ -14,7 +14,7 @@ const told = `<script>
 globalThis.told = []; console.warn = (m) => told.push("warn " + m);
 globalThis.events = {
   onSuccess: (response, submission) => told.push("success " + typeof response + " " + submission.templateId),
-  onFailure: (error, submission) => told.push("failure " + error.status + " " + submission.templateId),
+  onFailure: (error, submission) => told.push("failure " + error.status + " " + submission?.templateId),
   onUpdate: (state) => told.push("update " + state.blocks.length),
   onLoadError: (error) => told.push("loaderror " + (error.status ?? error.message)),
 };</script>`
