@@ -1,16 +1,17 @@
 // <opencpm-capture>: takes the choices of somebody who is not known yet.
 import css from "./capture.css";
 import { type Form, FormWidget } from "./form";
-import { type State, define, h, mirror, style } from "./widget";
+import { Failure, type State, define, h, mirror, style } from "./widget";
 
-type Given = string | (() => string);
+type Given = string | (() => string | number | null | undefined);
 
 // How long the form of the page waits for the answer: a purchase must not fail with us.
 const patience = 5000;
 
-// The forms of the page whose submission goes on now, and for how many widgets others wait.
-const passing = new WeakSet<HTMLFormElement>();
+// For how many widgets the forms of the page wait; less than none: one goes on now.
 const waiting = new WeakMap<HTMLFormElement, number>();
+
+const quiet = (e: Event): void => e.stopImmediatePropagation();
 
 export class Capture extends FormWidget {
   static formAssociated = true;
@@ -18,7 +19,7 @@ export class Capture extends FormWidget {
   protected submitWord_ = "send";
   // Browsers before 2023 know elements of forms only as their own.
   private internals_ = "setFormValue" in (globalThis.ElementInternals?.prototype ?? {}) ? this.attachInternals() : undefined;
-  private given_: Record<string, Given> = {};
+  private confirm_ = false; // what was sent waits for a confirmation
   private field_?: HTMLInputElement;
   private place_?: Node;
 
@@ -41,22 +42,20 @@ export class Capture extends FormWidget {
     this.place_?.removeEventListener("submit", this.host_, true);
   }
 
-  /** Gives what says who it is: an attribute, or what the page knows by a function. */
-  readGiven_(name: string): Given { return this.given_[name] ?? this.getAttribute(name) ?? ""; }
-
-  setGiven_(name: string, value: Given | null | undefined): void {
-    delete this.given_[name];
-    if (typeof value === "function") this.given_[name] = value;
-    else if (value == null) this.removeAttribute(name);
-    else this.setAttribute(name, value);
-  }
-
+  /** Gives who it is: the API takes one of both, and nobody becomes another because what was given is empty. */
   private who_(): { uniqueReference?: string; emailAddress?: string } {
-    const read = (v: Given) => (typeof v === "function" ? v() : v) || undefined;
-    const named = read(this.email);
-    const uniqueReference = named ? undefined : read(this.reference); // the API takes one of both
-    return { uniqueReference, emailAddress: named ?? (uniqueReference ? undefined : (this.field_ ?? this.theirs_())?.value.trim() || undefined) };
+    const read = (given?: Given) => {
+      const v = typeof given === "function" ? given() : given;
+      return v == null || v === "" ? undefined : String(v);
+    };
+    const emailAddress = this.objects_() ? undefined : read(this.email || (this.field_ ?? this.theirs_())?.value.trim());
+    const uniqueReference = emailAddress ? undefined : read(this.reference);
+    if (!emailAddress && !uniqueReference) throw new Failure(422, { detail: "Neither an e-mail address nor a reference is given." });
+    return { uniqueReference, emailAddress };
   }
+
+  /** By an address nothing is recorded that its owner could not confirm. */
+  protected override objects_(): boolean { return !!this.reference && !this.email; }
 
   /** Gives the field for the address that the form of the page has. */
   private theirs_(): HTMLInputElement | null | undefined {
@@ -68,8 +67,8 @@ export class Capture extends FormWidget {
     return this.call_<Form>("/v1/unauthenticated/consent-state", { templateId: this.template, ruleId: this.rule, locale: this.locale }, signal);
   }
 
-  protected override show_(value: unknown): State {
-    const state = super.show_(value);
+  protected override show_(fresh?: boolean): State {
+    const state = super.show_(fresh);
     this.tellForm_();
     return state;
   }
@@ -97,40 +96,54 @@ export class Capture extends FormWidget {
   }
 
   protected async send_(form: Form): Promise<unknown> {
-    const who = this.who_();
     if (!this.changes_(this.was_!, form).length) return null; // there is nothing to record of anybody
+    const who = this.who_();
+    this.confirm_ = this.pending || !!who.emailAddress;
     return this.call_("/v1/unauthenticated/transactions", {}, undefined, {
-      ...form, ...who, channel: this.channel || undefined, campaign: this.campaign || undefined, submitAsPending: this.pending || !!who.emailAddress || undefined,
+      ...form, ...who, channel: this.channel || undefined, campaign: this.campaign || undefined, submitAsPending: this.confirm_ || undefined,
     });
   }
 
   protected receipt_(changes: unknown[]): Node[] {
     if (changes.length === 0) return [h("p", {}, this.say_("nothingSent"))];
-    const confirm = this.pending || this.who_().emailAddress;
     if (this.buttons !== "none" && !this.for) this.body_.replaceChildren(); // it is done with
-    return [h("p", {}, h("strong", {}, this.say_("sent")), confirm ? ` ${this.say_("confirm")}` : "")];
+    return [h("p", {}, h("strong", {}, this.say_("sent")), this.confirm_ && ` ${this.say_("confirm")}`)];
   }
 
-  /** Sends when the form of the page is submitted, which goes on when that is done. */
+  /** Sends when the form of the page is submitted and the page has heard of it: what it sets then is known. */
   private host_ = (e: Event): void => {
     const form = e.target as HTMLFormElement;
-    if (!this.for || form.id !== this.for || passing.has(form) || !this.form_ || this.state === "empty") return;
-    e.preventDefault();
-    e.stopPropagation();
+    const others = waiting.get(form) ?? 0;
+    if (!this.for || form.id !== this.for || others < 0 || !this.held_ || this.state === "empty") return;
     const fault = this.fault_();
-    if (fault) return fault.focus();
-    const { submitter } = e as SubmitEvent;
-    waiting.set(form, (waiting.get(form) ?? 0) + 1);
-    const late = new Promise((done) => setTimeout(done, patience));
-    void Promise.race([this.submit().catch(() => undefined), late]).then(() => {
-      const left = waiting.get(form)! - 1;
-      waiting.set(form, left);
-      if (left > 0) return;
-      passing.add(form);
-      if (form.requestSubmit) form.requestSubmit(submitter);
-      else form.submit();
-      passing.delete(form);
-    });
+    if (fault || others) {
+      quiet(e);
+      e.preventDefault();
+      return fault?.focus();
+    }
+    const place = e.composedPath().pop()!;
+    const send = () => {
+      clearTimeout(due);
+      place.removeEventListener("submit", send);
+      const sent = this.submit().catch(() => undefined);
+      const held = waiting.get(form) ?? 0;
+      if (!e.eventPhase || e.defaultPrevented && !held) return; // it goes its own way
+      e.preventDefault();
+      waiting.set(form, held + 1);
+      void Promise.race([sent, new Promise((done) => setTimeout(done, patience))]).then(() => {
+        const left = waiting.get(form)! - 1;
+        waiting.set(form, left || -1);
+        if (left) return;
+        const submitter = (e as SubmitEvent).submitter as HTMLButtonElement | null;
+        place.addEventListener("submit", quiet, true);
+        if (form.requestSubmit) form.requestSubmit(submitter?.form === form ? submitter : null);
+        else form.submit();
+        place.removeEventListener("submit", quiet, true);
+        waiting.delete(form);
+      });
+    };
+    place.addEventListener("submit", send);
+    const due = setTimeout(send); // where the page lets nobody else hear of it
   };
 }
 
@@ -151,11 +164,4 @@ export interface Capture {
 
 style(css);
 mirror(Capture, ["template", "rule", "channel", "campaign", "buttons", "for", "name", "reference", "email"], ["pending", "none", "cancel"]);
-for (const name of ["reference", "email"]) {
-  Object.defineProperty(Capture.prototype, name, {
-    configurable: true, enumerable: true,
-    get(this: Capture) { return this.readGiven_(name); },
-    set(this: Capture, value: Given) { this.setGiven_(name, value); },
-  });
-}
 define("opencpm-capture", Capture);

@@ -1,9 +1,10 @@
 // The calls that pages make already, on the elements: every option of theirs has its
 // attribute, and what was never more than a picture is accepted and left out.
 import "./consent";
+import { Failure } from "./widget";
 
 type Handler = (...args: unknown[]) => void;
-type Text = string | (() => string) | null | undefined;
+type Text = string | number | (() => unknown) | null | undefined;
 
 interface Options {
   id?: string | HTMLElement;
@@ -54,7 +55,14 @@ function ready(act: () => void): void {
   else act();
 }
 
-function load(tag: string, o: Options, more: Record<string, unknown> = {}): Widget {
+/** What an element cannot do without. It waits for it in silence; who calls load is told. */
+function lacks(e: Element): Error | null {
+  if (e.localName !== "opencpm-capture" && !e.token) return new Failure(401, { detail: "There is no token." });
+  return e.localName !== "opencpm-history" && !e.template ? new Failure(422, { detail: "There is no templateId." }) : null;
+}
+
+/** Shows an element, once there is a place for it and bind, if given, finds nothing against it. */
+function load(tag: string, o: Options, more: Record<string, unknown> = {}, bind: (e: Element) => Error | null = () => null): Widget {
   const e = document.createElement(tag) as Element;
   const d = o.display ?? {};
   const on = o.events ?? {};
@@ -64,45 +72,58 @@ function load(tag: string, o: Options, more: Record<string, unknown> = {}): Widg
     ...more,
   });
   const hear = (name: string, act: (detail: { response: unknown; error: unknown; submission: unknown }) => void) => e.addEventListener(`consent:${name}`, (event) => act((event as CustomEvent).detail));
-  hear("success", (v) => { on.onSuccess?.(v.response, v.submission); if (d.closeOnSubmit) e.remove(); });
-  hear("failure", (v) => on.onFailure?.(v.error, v.submission));
+  let told: unknown; // the failure that was told last
+  const fail = (error: unknown, submission: unknown) => {
+    told = error;
+    on.onFailure?.(error, submission);
+  };
+  hear("success", (v) => on.onSuccess?.(v.response, v.submission));
+  if (d.closeOnSubmit) hear("success", () => e.remove());
+  hear("failure", (v) => fail(v.error, v.submission));
   hear("update", (v) => on.onUpdate?.(v));
   hear("loaderror", (v) => on.onLoadError?.(v));
   if (o.dataSharing) console.warn("OpenCPM: dataSharing is not supported; nothing of it is sent.");
   ready(() => {
     const place = o.containerSelector ? document.querySelector(o.containerSelector) : typeof o.id === "object" ? o.id : document.getElementById(o.id ?? container);
-    if (place) place.replaceChildren(e);
-    else on.onLoadError?.(new Error(`There is no element ${o.containerSelector ?? `with the id ${String(o.id ?? container)}`} to show the widget in.`));
+    const wrong = place ? bind(e) : new Error(`There is no element ${o.containerSelector ?? `with the id ${String(o.id ?? container)}`} to show the widget in.`);
+    if (place && !wrong) place.replaceChildren(e);
+    // The page has until then what load returns, and may have set what it lacks.
+    setTimeout(() => {
+      const error = wrong ?? (e.isConnected && lacks(e));
+      if (error) on.onLoadError?.(error);
+    });
   });
   return {
     element: e,
-    submit: () => e.submit?.().catch(() => undefined) ?? Promise.resolve(), // onFailure tells
+    submit: () => e.submit?.().catch((error) => { if (told !== error) fail(error, e.value); }) ?? Promise.resolve(),
     reset: () => e.reset?.(),
     reload: () => e.reload(),
     handleEvent: () => undefined, // some pages register what load returns as a listener
   };
 }
 
+/** Gives the address under any of its three names. */
+function emailOf({ contactDetails: c }: Options): Text {
+  return c?.verification?.emailAddress ?? c?.verification?.email ?? c?.emailAddress;
+}
+
 function capture(o: Options): Widget {
-  const c = o.contactDetails;
-  return load("opencpm-capture", o, { reference: o.uniqueReference, email: c?.verification?.emailAddress ?? c?.verification?.email ?? c?.emailAddress });
+  return load("opencpm-capture", o, { reference: o.uniqueReference, email: emailOf(o) });
 }
 
 let forms = 0;
 
 /** Sends when the form of the page is submitted. */
 function captureWithForm(o: Options): Widget {
-  const find = (selector?: string) => selector ? document.querySelector<HTMLInputElement>(selector) : null;
-  const w = load("opencpm-capture", { id: container, ...o }, {
-    buttons: "none", email: o.contactDetails?.verification?.emailAddress,
-    reference: o.referenceSelector ? () => find(o.referenceSelector)?.value.trim() ?? "" : o.uniqueReference,
+  return load("opencpm-capture", o, {
+    buttons: "none", email: emailOf(o),
+    reference: o.referenceSelector ? () => document.querySelector<HTMLInputElement>(o.referenceSelector!)?.value.trim() : o.uniqueReference,
+  }, (e) => {
+    const form = o.formSelector && document.querySelector<HTMLFormElement>(o.formSelector);
+    if (!form) return new Error(`There is no form ${o.formSelector ?? ""}.`);
+    e.for = form.id ||= `opencpm-form-${++forms}`;
+    return null;
   });
-  ready(() => {
-    const form = o.formSelector ? document.querySelector<HTMLFormElement>(o.formSelector) : null;
-    if (form) w.element.setAttribute("for", form.id ||= `opencpm-form-${++forms}`);
-    else o.events?.onLoadError?.(new Error(`There is no form ${o.formSelector ?? ""}.`));
-  });
-  return w;
 }
 
 Object.assign(globalThis, {

@@ -47,8 +47,8 @@ export interface OpenCPMManageElement extends FormShared {
 }
 
 export interface OpenCPMCaptureElement extends FormShared {
-  reference: string | (() => string);
-  email: string | (() => string);
+  reference: string | (() => string | number | null | undefined);
+  email: string | (() => string | null | undefined);
   for: string;
   name: string;
 }

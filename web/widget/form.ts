@@ -1,6 +1,6 @@
 // A form of the API, with the answers in it: what the manage and the capture widget share.
 import css from "./form.css";
-import { type Failure, type RichText, type State, Widget, h, rich, style } from "./widget";
+import { type Child, type Failure, type RichText, type State, Widget, h, rich, style } from "./widget";
 
 interface Named { id: string; name: string }
 
@@ -47,8 +47,8 @@ export interface Form {
   [other: string]: unknown;
 }
 
-/** The change of one thing that can be answered, as a reader would tell it. */
-interface Answer { name: string; now: string; was: string }
+/** One thing that can be answered and its answer, as a reader would tell them. */
+export interface Answer { name: string; now: string }
 
 style(css);
 
@@ -59,16 +59,19 @@ let next = 0;
 /** Whether an option can be answered at all. */
 const open = (o: Option): boolean => !o.suppressed && /^(consent|legitimate-interest)$/.test(o.justification);
 
+const optionsOf = (f: Form): Option[] => f.blocks.flatMap((b) => b.options ?? []);
+
+/** What is the same for every place of a form that asks for the same. */
+const keyOf = (o: Option): string => `${o.optionType} ${o.optionId} ${o.justification}`;
+
 export abstract class FormWidget extends Widget {
-  protected form_?: Form;
+  protected declare held_: Form | null;
   protected was_?: Form; // as it was loaded or saved last
   protected controls_?: HTMLElement;
   private bound_: (() => void)[] = []; // what shows an answer, to be called when one changes
   protected saving_?: Promise<unknown>;
 
-  protected override held_(): unknown { return this.form_; }
-
-  override get value(): Form | null { return this.form_ ? copy(this.form_) : null; }
+  override get value(): Form | null { return copy(this.held_); }
 
   /** Sends the answers; the promise gives what the API answered. */
   submit(): Promise<unknown> {
@@ -77,24 +80,26 @@ export abstract class FormWidget extends Widget {
 
   /** Puts the answers back to what was loaded or saved last. */
   reset(): void {
-    if (!this.form_) return;
-    this.form_.blocks.forEach((b, i) => {
+    if (!this.held_) return;
+    this.held_.blocks.forEach((b, i) => {
       const was = this.was_!.blocks[i];
       b.selectedChoice = was.selectedChoice;
       b.options?.forEach((o, k) => { o.selected = was.options![k].selected; });
       b.choices?.forEach((c, k) => { c.selected = was.choices![k].selected; });
     });
-    if (!this.controls_?.isConnected) this.turn_(this.show_(this.form_));
+    if (!this.controls_?.isConnected) this.turn_(this.show_());
     this.fail_();
     this.changed_();
   }
 
   protected abstract send_(form: Form): Promise<unknown>;
   /** Says what became of the answers. */
-  protected abstract receipt_(changes: Answer[], form: Form): Node[];
+  protected abstract receipt_(changes: Answer[], form: Form): Child[];
   protected extra_(): HTMLElement | null { return null; }
   protected abstract submitWord_: string;
   protected stopper_(): HTMLElement | null { return null; }
+  /** Whether an objection can be recorded of whom it is. */
+  protected objects_(): boolean { return true; }
   /** Gives what stands against sending, having said so at its place. */
   protected fault_(): HTMLElement | null {
     for (const place of this.body_.querySelectorAll<HTMLElement>("[data-ask]")) {
@@ -105,12 +110,9 @@ export abstract class FormWidget extends Widget {
     return this.body_.querySelector<HTMLElement>("input:invalid");
   }
 
-  protected override show_(value: unknown): State {
-    if (value !== this.form_) {
-      this.form_ = copy(value as Form);
-      this.was_ = copy(this.form_);
-    }
-    const form = this.form_!;
+  protected override show_(fresh?: boolean): State {
+    const form = this.held_!;
+    if (fresh) this.was_ = copy(form);
     this.bound_ = [];
     const asks = form.blocks.some((b) => b.options?.length || b.choices?.length);
     if (!asks) {
@@ -209,7 +211,7 @@ export abstract class FormWidget extends Widget {
     const name = h("span", { part: "label", class: "name" }, o.label);
     const description = o.description && h("span", { class: "quiet" }, o.description);
     const said = h("span", { class: "text" }, name, description, text);
-    if (!open(o)) {
+    if (!open(o) || !this.objects_()) {
       text.textContent = this.say_(o.suppressed ? "suppressed" : o.justification);
       return h("div", { part: "option", class: "option" }, said);
     }
@@ -250,18 +252,16 @@ export abstract class FormWidget extends Widget {
 
   /** Does something to every place of the form that asks for the same option. */
   private each_(o: Option, act: (twin: Option) => void): void {
-    for (const twin of this.form_!.blocks.flatMap((b) => b.options ?? [])) {
-      if (twin.optionId === o.optionId && twin.optionType === o.optionType && twin.justification === o.justification) act(twin);
-    }
+    for (const twin of optionsOf(this.held_!)) if (keyOf(twin) === keyOf(o)) act(twin);
   }
 
   /** Gives the option as it was loaded or saved last. */
   private twin_(o: Option): Option | undefined {
-    return this.was_!.blocks.flatMap((b) => b.options ?? []).find((v) => v.optionId === o.optionId && v.optionType === o.optionType && v.justification === o.justification);
+    return optionsOf(this.was_!).find((v) => keyOf(v) === keyOf(o));
   }
 
   private same_(b: Block, act: (twin: Block) => void): void {
-    for (const twin of this.form_!.blocks) if (twin.reference === b.reference && twin.choices) act(twin);
+    for (const twin of this.held_!.blocks) if (twin.reference === b.reference && twin.choices) act(twin);
   }
 
   protected sync_(): void { for (const show of this.bound_) show(); }
@@ -288,29 +288,33 @@ export abstract class FormWidget extends Widget {
   }
 
   /** Gives the options that can be answered. */
-  protected options_(): Option[] { return this.form_!.blocks.flatMap((b) => b.options ?? []).filter(open); }
+  protected options_(): Option[] { return optionsOf(this.held_!).filter(open); }
 
   private async save_(): Promise<unknown> {
     await this.settled_();
-    if (!this.form_ || !this.was_) throw new Error("There is nothing to send.");
+    const form = this.held_;
+    const was = this.was_!;
+    if (!form) throw new Error("There is nothing to send.");
     this.fail_();
     const fault = this.fault_();
     if (fault) {
       fault.focus();
       throw new Error(this.say_("chooseOne"));
     }
-    const sent = copy(this.form_);
+    const shown = copy(form);
+    const sent = copy(form); // which the page may change
     if (!this.emit_("submit", sent, true)) return undefined;
     this.turn_("saving");
     this.busy_(true);
     const late = setTimeout(() => this.tell_(this.say_("slow")), 10_000);
     try {
       const response = await this.send_(sent);
-      const changes = this.changes_(this.was_, sent);
-      this.was_ = sent;
-      this.turn_("saved");
-      this.tell_(...this.receipt_(changes, sent));
-      if (!this.controls_?.isConnected) this.status_.focus();
+      if (this.held_ === form) {
+        this.was_ = shown;
+        this.turn_("saved");
+        this.tell_(...this.receipt_(this.changes_(was, sent), sent));
+        if (!this.controls_?.isConnected) this.status_.focus();
+      } else if (this.isConnected) void this.reload(); // asked for anew meanwhile, perhaps before it was saved
       this.emit_("success", { response, submission: sent });
       return response;
     } catch (cause) {
@@ -345,21 +349,16 @@ export abstract class FormWidget extends Widget {
       for (const b of f.blocks) {
         for (const o of b.options ?? []) {
           const name = o.channel && !o.label.includes(o.channel.name) ? `${o.label}, ${o.channel.name}` : o.label;
-          const consent = o.justification === "consent";
-          found.set(`${o.optionType} ${o.optionId} ${o.justification}`, { name, was: "", now: consent ? this.say_(o.selected ? "on" : "off") : this.say_(o.selected === false ? "objected" : "on") });
+          found.set(keyOf(o), { name, now: this.say_(o.justification === "consent" ? o.selected ? "on" : "off" : o.selected === false ? "objected" : "on") });
         }
         if (b.choices) {
           const chosen = b.choices.filter((c) => b.type === single ? c.reference === b.selectedChoice : c.selected).map((c) => c.label);
-          found.set(`p ${b.reference}`, { name: b.heading || b.label || "", was: "", now: new Intl.ListFormat(this.locale_).format(chosen) || this.say_("noChoice") });
+          found.set(`p ${b.reference}`, { name: b.heading || b.label || "", now: new Intl.ListFormat(this.locale_).format(chosen) || this.say_("noChoice") });
         }
       }
       return found;
     };
     const before = read(was);
-    return [...read(now)].map(([key, a]) => ({ ...a, was: before.get(key)?.now ?? "" })).filter((a) => a.now !== a.was);
-  }
-
-  protected list_(changes: Answer[]): Node[] {
-    return changes.length ? [h("ul", {}, ...changes.map((c) => h("li", {}, `${c.name}: ${c.now}`)))] : [];
+    return [...read(now)].filter(([key, a]) => a.now !== before.get(key)?.now).map(([, a]) => a);
   }
 }

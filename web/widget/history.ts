@@ -40,8 +40,10 @@ export class History extends Widget {
     return all.reverse();
   }
 
-  protected show_(value: unknown): State {
-    const entries = (value as Entry[]).filter((e) => !this.filter || e.kind === this.filter);
+  protected declare held_: Entry[];
+
+  protected show_(): State {
+    const entries = this.held_.filter((e) => !this.filter || e.kind === this.filter);
     if (!entries.length) {
       this.body_.replaceChildren(h("p", { class: "quiet" }, this.say_("historyEmpty")));
       return "empty";
@@ -52,7 +54,7 @@ export class History extends Widget {
       h("ol", { part: "section", class: "section rows", role: "list" }, ...shown.map((e) => this.row_(e))),
       shown.length < entries.length ? h("div", { class: "buttons" }, this.button_("more", "more", () => {
         this.more_ += step;
-        this.show_(value);
+        this.show_();
         // The first of those that came is where a reader goes on.
         this.body_.querySelectorAll("li")[shown.length].focus();
       })) : "");

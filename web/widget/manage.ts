@@ -1,10 +1,11 @@
 // <opencpm-manage>: a citizen sees and changes what applies, by a token.
-import { type Form, FormWidget } from "./form";
-import { define, h, mirror } from "./widget";
+import { type Answer, type Form, FormWidget } from "./form";
+import { type Child, define, h, mirror } from "./widget";
 
 export class Manage extends FormWidget {
   protected static override asks = ["template", "token", "rule"];
   protected submitWord_ = "save";
+  private autosaving_ = false;
 
   protected ask_(signal: AbortSignal): Promise<Form> | undefined {
     if (!this.template || !this.token) return undefined;
@@ -17,10 +18,10 @@ export class Manage extends FormWidget {
     });
   }
 
-  protected receipt_(changes: { name: string; now: string; was: string }[], form: Form): Node[] {
+  protected receipt_(changes: Answer[], form: Form): Child[] {
     const time = new Intl.DateTimeFormat(this.locale_, { timeStyle: "short" }).format(new Date());
     const policy = form.privacyPolicy;
-    return [h("p", {}, h("strong", {}, this.say_("saved", { Time: time })), policy && ` ${this.say_("policy", { Name: policy.name, Version: policy.version })}.`), ...this.list_(changes)];
+    return [h("p", {}, h("strong", {}, this.say_("saved", { Time: time })), policy && ` ${this.say_("policy", { Name: policy.name, Version: policy.version })}.`), changes.length > 0 && h("ul", {}, ...changes.map((c) => h("li", {}, `${c.name}: ${c.now}`)))];
   }
 
   protected override stopper_(): HTMLElement | null {
@@ -39,19 +40,24 @@ export class Manage extends FormWidget {
 
   protected answered_(): void {
     if (this.autosave) return void this.autosave_();
-    const n = this.changes_(this.was_!, this.form_!).length;
+    const n = this.changes_(this.was_!, this.held_!).length;
     this.tell_(n > 0 && this.say_("unsaved", { PluralCount: n }));
   }
 
-  /** Saves until what is shown is what was saved. A switch that could not be saved goes back. */
+  /** Saves until what is shown is what was saved. A switch that was not saved goes back. */
   private async autosave_(): Promise<void> {
-    if (this.saving_) return;
+    if (this.autosaving_) return;
+    this.autosaving_ = true;
     try {
-      while (this.was_ && JSON.stringify(this.form_) !== JSON.stringify(this.was_)) await this.submit();
+      while (this.held_ && JSON.stringify(this.held_) !== JSON.stringify(this.was_)) {
+        if (await this.submit() === undefined) this.reset(); // the page did not want it
+      }
     } catch {
+      const why = this.alert_.textContent;
       this.reset();
-      this.fail_(this.say_("saveFailed"));
+      this.fail_(why || this.say_("saveFailed"));
     }
+    this.autosaving_ = false;
   }
 }
 

@@ -24,7 +24,7 @@ export class Failure extends Error {
 }
 
 type Words = Record<string, string | Record<string, string>>;
-type Child = Node | string | null | undefined | false;
+export type Child = Node | string | null | undefined | false;
 
 /** Makes an element. What is named on… listens; what is false or null is left out. */
 export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Record<string, unknown> = {}, ...children: Child[]): HTMLElementTagNameMap[K] {
@@ -33,9 +33,11 @@ export function h<K extends keyof HTMLElementTagNameMap>(tag: K, props: Record<s
     if (typeof value === "function") e.addEventListener(name.slice(2), value as EventListener);
     else if (value != null && value !== false) e.setAttribute(name, String(value));
   }
-  e.append(...children.filter((c): c is Node | string => !!c));
+  e.append(...present(children));
   return e;
 }
+
+const present = (children: Child[]): (Node | string)[] => children.filter((c): c is Node | string => !!c);
 
 /** Shows a text tree: what is not known in it is shown as the text that it holds. */
 export function rich(nodes: RichText[] | null | undefined): Node[] {
@@ -95,6 +97,8 @@ function words(api: string, locale: string): Promise<Words> {
 export abstract class Widget extends HTMLElement {
   static build = BUILD;
 
+  static observedAttributes: string[] = [];
+
   /** The attributes after which what is shown must be asked for anew. */
   protected static asks: string[] = [];
 
@@ -104,9 +108,10 @@ export abstract class Widget extends HTMLElement {
   protected alert_ = h("div", { part: "error", class: "error", role: "alert" });
   protected words_: Words = english;
   protected locale_ = "en";
+  given_: Record<string, unknown> = {}; // the functions that stand for attributes
   private frame_ = h("div", { class: "frame" });
   private phase_: State = "loading";
-  private value_: unknown = null;
+  protected held_: unknown = null; // what was answered, with what was chosen since
   private abort_?: AbortController;
   private due_?: number;
   private anew_ = false;
@@ -119,7 +124,7 @@ export abstract class Widget extends HTMLElement {
   }
 
   get state(): State { return this.phase_; }
-  get value(): unknown { return this.value_; }
+  get value(): unknown { return this.held_; }
 
   /** Asks for what is needed anew and shows it. */
   reload(): Promise<void> {
@@ -148,18 +153,17 @@ export abstract class Widget extends HTMLElement {
   }
 
   attributeChangedCallback(name: string, before: string | null, after: string | null): void {
-    if (before !== after && this.isConnected) this.schedule_((this.constructor as typeof Widget).asks.includes(name) || name === "api" || name === "locale");
+    if (before !== after) this.schedule_((this.constructor as typeof Widget).asks.includes(name) || name === "api" || name === "locale");
   }
-
-  static get observedAttributes(): string[] { return []; }
 
   /** What is asked of the API: nothing as long as an attribute for it is missing. */
   protected abstract ask_(signal: AbortSignal): Promise<unknown> | undefined;
-  /** Shows the answer and gives the state that it is in. */
-  protected abstract show_(value: unknown): State;
+  /** Shows what is held, which may have come just now, and gives the state that it is in. */
+  protected abstract show_(fresh?: boolean): State;
 
   /** Changes of one task are answered by one request. */
-  private schedule_(anew: boolean): void {
+  schedule_(anew = false): void {
+    if (!this.isConnected) return;
     this.anew_ ||= anew;
     clearTimeout(this.due_);
     this.due_ = window.setTimeout(() => {
@@ -174,12 +178,8 @@ export abstract class Widget extends HTMLElement {
   /** Shows the same answer anew, with what was chosen meanwhile. */
   private again_(): void {
     this.dress_();
-    const held = this.held_();
-    if (held && ["ready", "saved", "empty"].includes(this.phase_)) this.show_(held);
+    if (this.held_) this.show_();
   }
-
-  /** Gives what is shown, as show_ takes it. */
-  protected held_(): unknown { return this.value_; }
 
   /** The language before the answer tells its own. */
   private guess_(): string { return this.locale || navigator.language; }
@@ -188,6 +188,7 @@ export abstract class Widget extends HTMLElement {
     this.abort_?.abort();
     const mine = (this.abort_ = new AbortController());
     const focused = !!this.root_.activeElement;
+    this.held_ = null; // nothing of it can be sent for whom or what is asked for now
     this.turn_("loading");
     this.dress_();
     const asked = this.ask_(mine.signal);
@@ -212,14 +213,16 @@ export abstract class Widget extends HTMLElement {
       this.words_ = said;
       this.speak_(locale, direction);
       this.tell_();
-      this.value_ = value;
-      this.turn_(this.show_(value));
+      this.held_ = value;
+      this.turn_(this.show_(true));
       if (focused) this.focus();
       this.emit_(this.phase_ === "empty" ? "empty" : "load", this.value);
     } catch (cause) {
       const error = cause instanceof Failure ? cause : new Failure(0);
       if (mine.signal.aborted) return;
-      this.words_ = await spoken.catch(() => english);
+      const said = await spoken.catch(() => english);
+      if (mine.signal.aborted) return;
+      this.words_ = said;
       this.tell_();
       this.turn_(error.status === 401 ? "expired" : "error");
       if (error.status === 401) this.root_.replaceChildren();
@@ -280,10 +283,10 @@ export abstract class Widget extends HTMLElement {
   }
 
   /** Says something in the status line, politely. */
-  protected tell_(...what: Child[]): void { this.status_.replaceChildren(...what.filter((c): c is Node | string => !!c)); }
+  protected tell_(...what: Child[]): void { this.status_.replaceChildren(...present(what)); }
 
   /** Says at once that something went wrong. */
-  protected fail_(...what: Child[]): void { this.alert_.replaceChildren(...what.filter((c): c is Node | string => !!c)); }
+  protected fail_(...what: Child[]): void { this.alert_.replaceChildren(...present(what)); }
 
   protected button_(word: string, part: string, act: () => void, type = "button"): HTMLButtonElement {
     return h("button", { type, part: `button ${part}`.trim(), class: part, onclick: act }, this.say_(word));
@@ -311,22 +314,26 @@ export interface Widget {
   unstyled: boolean;
 }
 
-/** Gives the class a property for each attribute; flags are true or false. */
+/** Gives the class a property for each attribute; flags are true or false, and what is a function stays one. */
 export function mirror(of: typeof Widget, names: string[], flags: string[]): void {
   names.push("api", "locale", "theme");
   flags.push("unstyled");
-  Object.defineProperty(of, "observedAttributes", { value: [...names, ...flags] });
-  for (const name of [...names, ...flags]) {
+  of.observedAttributes = [...names, ...flags];
+  for (const name of of.observedAttributes) {
     const flag = flags.includes(name);
     Object.defineProperty(of.prototype, name, {
       configurable: true, enumerable: true,
       get(this: Widget) {
         const value = this.getAttribute(name);
-        return flag ? value !== null : name === "api" ? (value || origin).replace(/\/+$/, "") : value ?? "";
+        return this.given_[name] ?? (flag ? value !== null : name === "api" ? (value || origin).replace(/\/+$/, "") : value ?? "");
       },
-      set(this: Widget, value: unknown) {
-        if (value == null || value === false) this.removeAttribute(name);
+      set(this: Widget & Record<string, unknown>, value: unknown) {
+        const bare = !this[name];
+        delete this.given_[name];
+        if (typeof value === "function") this.given_[name] = value;
+        else if (value == null || value === false) this.removeAttribute(name);
         else this.setAttribute(name, flag ? "" : String(value));
+        if (bare !== !this[name]) this.schedule_();
       },
     });
   }
