@@ -111,8 +111,20 @@ func (s *Snapshot) leaveGroup(k Key, whole verdict, refused func(Key) bool, basi
 	return changes
 }
 
+// OtherParty gives the name of a party, and nothing for the application's first one, which
+// goes without saying.
+func (c *Catalogue) OtherParty(id string) string {
+	for i, p := range c.Parties {
+		if p.ID == id && i > 0 {
+			return p.Name
+		}
+	}
+	return ""
+}
+
 // NamesOf gives the names of the purpose and of the channel of an option, as citizens read
-// them in a locale, or that of a group alone.
+// them in a locale, or that of a group alone. With the channel goes who else than the
+// application's first party it is.
 func (s *Snapshot) NamesOf(k Key, locale string) (purpose, channel string) {
 	if k.Type == OptionGroup {
 		if g := s.groups[k.ID]; g != nil {
@@ -133,6 +145,9 @@ func (s *Snapshot) NamesOf(k Key, locale string) (purpose, channel string) {
 		if c.ID == o.Channel {
 			channel = cmp.Or(s.Say(c.Label, locale), c.Name)
 		}
+	}
+	if party := s.Catalogue.OtherParty(o.Party); party != "" {
+		channel += ", " + party
 	}
 	return purpose, channel
 }
