@@ -74,7 +74,7 @@ func (f frame) receipt(kind, ids string, h core.History, form consent.Form, pers
 			out.Lines = append(out.Lines, f.lines(e, h)...)
 		}
 		if kind == "stopped" && e.Transaction != nil && idle(h, e.Transaction) {
-			out.Title = f.Say(titles["nothing-stopped"])
+			return &receipt{Title: f.Say(titles["nothing-stopped"]), Still: out.Still}
 		}
 		if p := form.PrivacyPolicy; evidence.Policy != nil && p != nil && evidence.Policy.Ref == p.Reference {
 			out.Policy = f.policy(p.Name, p.Version, p.URL).Label
