@@ -141,6 +141,14 @@ func TestNothingToPause(t *testing.T) {
 	}
 }
 
+// What a pause turned off for good, since it would have ended before the day, is told as such.
+func TestAPauseOfWhatEndsBefore(t *testing.T) {
+	r := dressed("en").receipt("paused", fixedID(2).String(), historyIn(), formIn("en", false), core.Person{State: store.State{Projection: &consent.Projection{}}})
+	if r == nil || r.Title != "Your choices are saved" || len(r.Lines) == 0 || r.Lines[0] != (line{"Newsletter: Email", "off"}) {
+		t.Errorf("the receipt is %+v", r)
+	}
+}
+
 // A question that must be answered says so where it stands, on both kinds of pages, and
 // what was sent with it is kept.
 func TestAMandatoryQuestion(t *testing.T) {

@@ -38,11 +38,14 @@ var titles = map[string]string{
 
 // receipt says what was done, by what was recorded of the citizen themselves.
 func (f frame) receipt(kind, ids string, h core.History, form consent.Form, person core.Person) *receipt {
+	if kind == "paused" && len(person.Pauses) == 0 {
+		kind = "saved" // what was on would have ended before the day
+	}
 	title, known := titles[kind]
 	list, _ := parseIDs(ids)
 	out := &receipt{}
 	switch {
-	case !known, kind == "paused" && len(person.Pauses) == 0:
+	case !known:
 		return nil
 	case kind == "paused":
 		out.Title = f.Say(title, "Date", f.Date(person.Pauses[len(person.Pauses)-1].Until))
