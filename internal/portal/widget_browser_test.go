@@ -178,7 +178,7 @@ func TestSaving(t *testing.T) {
 			act(tab, `by("Save choices").click()`)
 			tab.Until(`document.querySelector("opencpm-manage").state === "saved"`)
 			said := text(tab, `inside().querySelector("[role=status]")`)
-			for _, want := range []string{"Saved at", "Privacy policy, version 7", "Newsletter, SMS: On", "Offers, E-mail: On", "Customer research, E-mail: You object", "Topics: Home and Garden", "How often: Once a month"} {
+			for _, want := range []string{"Saved at", "Privacy policy, version 7", "Newsletter, SMS: On", "Offers, E-mail: On", "Customer research, E-mail: You have objected", "Topics: Home and Garden", "How often: Once a month"} {
 				if !strings.Contains(said, want) {
 					t.Errorf("the receipt %q lacks %q", said, want)
 				}
