@@ -36,10 +36,25 @@ func (s *Snapshot) Channel(id string) Channel {
 	return Channel{ID: id, Name: id}
 }
 
+// OtherParty gives the name of a party, and nothing for the application's first one, which
+// goes without saying.
+func (c *Catalogue) OtherParty(id string) string {
+	for i, p := range c.Parties {
+		if p.ID == id && i > 0 {
+			return p.Name
+		}
+	}
+	return ""
+}
+
 // NamesOf gives the names of the purpose and of the channel of an option, as citizens read
-// them in a locale, or that of a group alone. What the catalogue does not know is called
-// by its id.
+// them in a locale, or that of a group alone. With the channel goes who else than the
+// application's first party it is. What the catalogue does not know is called by its id.
 func (s *Snapshot) NamesOf(k Key, locale string) (purpose, channel string) {
 	a := s.About(k)
-	return cmp.Or(s.Say(a.Purpose.Label, locale), a.Purpose.Name, a.Group.Name, k.ID), cmp.Or(s.Say(a.Channel.Label, locale), a.Channel.Name)
+	purpose, channel = cmp.Or(s.Say(a.Purpose.Label, locale), a.Purpose.Name, a.Group.Name, k.ID), cmp.Or(s.Say(a.Channel.Label, locale), a.Channel.Name)
+	if party := s.Catalogue.OtherParty(a.Party.ID); party != "" {
+		channel += ", " + party
+	}
+	return purpose, channel
 }

@@ -174,3 +174,31 @@ func TestLeaveBehindASuppression(t *testing.T) {
 		t.Errorf("left by %q", got)
 	}
 }
+
+// Whose an option is goes without saying, but for that of another than the first party.
+func TestNamesOfAnotherParty(t *testing.T) {
+	items, err := Catalogue{
+		Parties:  []Party{{ID: "us", Name: "Us"}, {ID: "them", Name: "Them Ltd"}},
+		Purposes: []Purpose{{ID: "news", Name: "News"}}, Channels: []Channel{{ID: "email", Name: "E-mail", Label: Localised{"de": "E-Mail"}}},
+		Options: []Option{
+			{ID: "ours", Party: "us", Purpose: "news", Channel: "email", Justifications: []AllowedBasis{{Basis: Consent}}},
+			{ID: "theirs", Party: "them", Purpose: "news", Channel: "email", Justifications: []AllowedBasis{{Basis: Consent}}},
+		},
+	}.Items()
+	if err != nil {
+		t.Fatal(err)
+	}
+	revisions := make([]Revision, len(items))
+	for i, it := range items {
+		revisions[i] = Revision{Item: it, ID: it.Key}
+	}
+	s, err := NewSnapshot("app", 1, 1, revisions)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]string{"ours": "News: E-Mail", "theirs": "News: E-Mail, Them Ltd", "nothing": "nothing: "} {
+		if purpose, channel := s.NamesOf(Key{OptionSingle, id}, "de"); purpose+": "+channel != want {
+			t.Errorf("%s is called %s: %s, not %s", id, purpose, channel, want)
+		}
+	}
+}

@@ -89,7 +89,9 @@ type Person struct {
 	Masked  string // as much of it as its owner needs to know it
 	State   store.State
 	Pauses  []consent.Pause
-	Catalog consent.Catalogue
+	// CanPause is whether there is direct marketing that a pause would silence.
+	CanPause bool
+	Catalog  consent.Catalogue
 }
 
 // Person gives what is known of the citizen that asks.
@@ -113,6 +115,8 @@ func (s *Service) Person(ctx context.Context, a Actor) (Person, error) {
 	if err == nil {
 		p.Email, p.Masked = email.String(), email.Masked()
 	}
-	p.Pauses = p.State.Projection.Paused(consent.At(time.Now()))
+	now := consent.At(time.Now())
+	p.Pauses = p.State.Projection.Paused(now)
+	p.CanPause = len(snap.PauseChanges(p.State.Projection, now, now.Add(24*time.Hour))) > 0
 	return p, nil
 }

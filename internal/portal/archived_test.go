@@ -27,6 +27,8 @@ func TestArchivedIsStillNamed(t *testing.T) {
 		c.Purposes[0].Label["de"] = "Nachrichten"
 		c.Channels = slices.DeleteFunc(c.Channels, func(v consent.Channel) bool { return slices.Contains(gone, v.ID) })
 		c.Preferences = slices.DeleteFunc(c.Preferences, func(p consent.Preference) bool { return p.Reference == "frequency" })
+		c.RuleSets = slices.DeleteFunc(c.RuleSets, func(r consent.RuleSet) bool { return slices.Contains(r.MandatoryPreferences, "frequency") })
+		c.PreferenceCentres = slices.DeleteFunc(c.PreferenceCentres, func(v consent.PreferenceCentre) bool { return v.RuleSet == "must" })
 		for i := range c.Templates {
 			t := &c.Templates[i]
 			t.Blocks = slices.DeleteFunc(t.Blocks, func(b consent.Block) bool { return b.Preference == "frequency" })

@@ -32,7 +32,7 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 	for _, v := range []struct{ name, value string }{
 		{"page.reference", person.Citizen.ExternalRef},
 		{"page.name", join(" ", d.GivenName, d.AdditionalName, d.FamilyName, d.OrganisationName)},
-		{"page.email", person.Email},
+		{"email", person.Email},
 		{"page.telephone", d.Telephone},
 		{"page.address", join(", ", d.Address.StreetAddress, d.Address.StreetAddress2, d.Address.StreetAddress3, d.Address.PostOfficeBoxNumber, d.Address.PostalCode, d.Address.AddressLocality, d.Address.AddressRegion, d.Address.AddressCountry)},
 	} {
@@ -41,7 +41,7 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 		}
 	}
 	for _, e := range person.State.Projection.Effective(consent.At(time.Now())) {
-		page.Now = append(page.Now, line{f.nameOf(h, e.OptionType, e.OptionID), f.Say("page.state."+string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
+		page.Now = append(page.Now, line{f.nameOf(h, e.OptionType, e.OptionID), f.Say(string(e.State)) + ". " + f.Say("page.since", "Date", f.Date(consent.Instant(e.ObtainedAt)))})
 	}
 	for _, a := range person.State.Projection.Preferences() {
 		labels := make([]string, len(a.Choices))

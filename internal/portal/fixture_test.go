@@ -89,7 +89,7 @@ func formIn(locale string, fresh bool) consent.Form {
 		}
 		matrix.Options = append(matrix.Options, o)
 	}
-	post := consent.FormOption{OptionID: "catalogue-post", OptionType: consent.OptionSingle, Justification: consent.LegitimateInterest, Label: say("Catalogue by post"), Description: say("Twice a year."), Purpose: name("offers", "Offers and sales"), Channel: name("post", "Post")}
+	post := consent.FormOption{OptionID: "catalogue-post", OptionType: consent.OptionSingle, Justification: consent.LegitimateInterest, Label: say("Catalogue by post"), Description: say("Twice a year."), Purpose: name("offers", "Offers and sales"), Channel: name("post", "Post"), DirectMarketing: true}
 	orders := consent.FormOption{OptionID: "orders-email", OptionType: consent.OptionSingle, Justification: consent.Contract, Label: say("Order and account messages"), Purpose: name("orders", "Order and account messages"), Channel: name("email", "Email")}
 	matrix.Options = append(matrix.Options, post, orders)
 	interests := consent.FormBlock{Type: "multi-choice-preference", Reference: "interests", Label: say("Topics that interest you")}
@@ -112,6 +112,29 @@ func formIn(locale string, fresh bool) consent.Form {
 		PrivacyPolicy: &consent.FormPolicy{Reference: "policy-01", Name: say("Privacy policy"), Version: "7", URL: "https://northwind.example/privacy"},
 		Blocks:        []consent.FormBlock{matrix, interests, often},
 	}
+}
+
+// oneChannel is a form that offers two things by one channel.
+func oneChannel(form consent.Form) consent.Form {
+	form.Blocks = form.Blocks[:1]
+	form.Blocks[0].Options = []consent.FormOption{form.Blocks[0].Options[0], form.Blocks[0].Options[5]}
+	for i := range form.Blocks[0].Options {
+		o := &form.Blocks[0].Options[i]
+		o.Label, o.Description = o.Label+", "+o.Description, ""
+	}
+	form.Blocks[0].Options[1].Party = &consent.FormName{ID: "trailhead", Name: "Trailhead Cycles Ltd"}
+	return form
+}
+
+// listed is a form of somebody who is on the do-not-contact list.
+func listed(form consent.Form) consent.Form {
+	for i := range form.Blocks[0].Options {
+		o := &form.Blocks[0].Options[i]
+		if o.Suppressed = o.Justification != consent.Contract; o.Suppressed {
+			o.Selected = new(bool)
+		}
+	}
+	return form
 }
 
 // logo is a disc of 40 pixels.
@@ -216,7 +239,8 @@ type shot struct {
 // shots are all pages in all their states, in a language.
 func shots(locale string) map[string]shot {
 	f := dressed(locale)
-	person := core.Person{Email: "jordan@example.com", Masked: "j•••n@example.com", Catalog: marketing}
+	nothing := store.State{Projection: &consent.Projection{}}
+	person := core.Person{Email: "jordan@example.com", Masked: "j•••n@example.com", State: nothing, Catalog: marketing}
 	manage := func(edit func(*managePage)) shot {
 		page := f.managePage(northwind, formIn(locale, false), person, historyIn())
 		page.PauseFrom, page.PauseUntil = "2026-11-23", "2027-11-22"
@@ -226,7 +250,7 @@ func shots(locale string) map[string]shot {
 		return shot{"manage", page}
 	}
 	done := func(kind, ids string) *receipt {
-		r := f.receipt(kind, ids, historyIn(), formIn(locale, false), core.Person{Pauses: []consent.Pause{{Until: noon.Add(1000 * 3600e9)}}})
+		r := f.receipt(kind, ids, historyIn(), formIn(locale, false), core.Person{State: nothing, Pauses: []consent.Pause{{Until: noon.Add(1000 * 3600e9)}}})
 		if r != nil && ids != "" {
 			r.Undo = ids
 		}
@@ -261,50 +285,67 @@ func shots(locale string) map[string]shot {
 		}
 		return shot{"unsubscribe", page}
 	}
+	sent := func(text string, enter bool, refused string) shot {
+		g := f
+		g.Title = g.Say("page.inbox")
+		return shot{"link", linkPage{frame: g, Text: f.Say(text, "Email", isolate("jordan@example.com")), Sent: true, Enter: enter, Email: "jordan@example.com", Sender: "hello@northwind.example", Refused: refused}}
+	}
 	titled := func(key string) frame { g := f; g.Title = g.Say(key); return g }
 	ours := f.past(historyIn())
 	all := map[string]shot{
-		"manage":         manage(nil),
-		"manage-fresh":   {"manage", f.managePage(northwind, formIn(locale, true), core.Person{Catalog: marketing}, core.History{})},
-		"manage-saved":   manage(func(p *managePage) { p.Done = done("saved", both) }),
-		"manage-none":    manage(func(p *managePage) { p.Done = done("saved", "") }),
-		"manage-stopped": manage(func(p *managePage) { p.Done = done("stopped", fixedID(2).String()) }),
-		"manage-context": manage(func(p *managePage) { p.Context = &stopping{"newsletter", "email", "Newsletter: Email"} }),
+		"manage":       manage(nil),
+		"manage-fresh": {"manage", f.managePage(northwind, formIn(locale, true), core.Person{State: nothing, Catalog: marketing}, core.History{})},
+		"manage-saved": manage(func(p *managePage) { p.Done = done("saved", both) }),
+		"manage-none":  manage(func(p *managePage) { p.Done = done("saved", "") }),
+		"manage-stopped": manage(func(p *managePage) {
+			p.Done = done("stopped", fixedID(2).String())
+			p.Done.Still = []rest{{"Customer research: Phone", "option:research-phone", "refuse", f.Say("page.turnOff")}, {"Catalogue: Post", "option:catalogue-post", "object", f.Say("object")}, {What: "Surveys: Email"}}
+		}),
+		"manage-undone":  manage(func(p *managePage) { p.Done = done("undone", fixedID(2).String()) }),
+		"manage-nothing": manage(func(p *managePage) { p.Done = done("nothing-paused", "") }),
+		"manage-off":     manage(func(p *managePage) { p.Context = &stopping{What: "Newsletter: Email", Off: true} }),
+		"manage-listed":  {"manage", f.managePage(northwind, listed(formIn(locale, false)), person, historyIn())},
+		"manage-pause-error": manage(func(p *managePage) {
+			p.Wrong, p.Problems = true, refusal{{"until", f.Say("page.pauseError")}}
+		}),
+		"manage-context": manage(func(p *managePage) {
+			p.Context = &stopping{Topic: "newsletter", Channel: "email", What: "Newsletter: Email"}
+		}),
 		"manage-paused": manage(func(p *managePage) {
 			p.Paused, p.PauseFrom, p.Parts[0].Rows[0].Cells[0] = f.Date(noon), "", cell{Offered: true, Label: "Newsletter: Email", Channel: "Email", Still: f.Say("page.paused")}
+			p.Parts[0].Interests[0].Says, p.Parts[0].Interests[0].Does = f.Say("page.pausedTitle", "Date", f.Date(noon))+".", ""
 		}),
 		"manage-error":            manage(func(p *managePage) { p.Wrong, p.Problems = true, refusal{{"q-frequency", f.Say("page.answerError")}} }),
 		"manage-empty":            {"manage", f.managePage(northwind, consent.Form{Locale: f.Lang}, person, historyIn())},
 		"history":                 {"history", historyPage{titled("page.recorded"), ours}},
-		"data":                    {"data", dataPage{titled("page.data"), []line{{f.Say("page.email"), "jordan@example.com"}, {f.Say("page.reference"), "CUST-1"}}, []line{{"Newsletter: Email", f.Say("page.state.GRANTED")}}, ours}},
+		"data":                    {"data", dataPage{titled("page.data"), []line{{f.Say("email"), "jordan@example.com"}, {f.Say("page.reference"), "CUST-1"}}, []line{{"Newsletter: Email", f.Say("GRANTED")}}, ours}},
 		"sign-up":                 signUp(signUpEntry{}),
-		"sign-up-error":           signUp(signUpEntry{email: "jordan@", problems: refusal{{"email", f.Say("page.emailError")}, {"choices", f.Say("page.chooseError")}}}),
+		"sign-up-error":           signUp(signUpEntry{email: "jordan@", problems: refusal{{"email", f.Say("page.emailError")}, {"choices-wrong", f.Say("page.chooseError")}}}),
 		"sign-up-telephone":       signUpByTelephone(signUpEntry{}),
 		"sign-up-telephone-error": signUpByTelephone(signUpEntry{email: "jordan@example.com", telephone: "0123", problems: refusal{{"telephone", f.Say("page.telephoneError")}}}),
-		"sign-up-sent": said("page.inbox", "page.inbox", func(m *message) {
-			m.Text, m.Panel = f.Say("page.signUpSent", "Email", isolate("j•••n@example.com")), true
-		}),
-		"link":              {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m"}}},
-		"link-error":        {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m", Email: "jordan@", Wrong: f.Say("page.emailError")}}},
-		"link-sent":         {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Sender: "hello@northwind.example"}},
-		"code":              {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Enter: true, Email: "jordan@example.com", Sender: "hello@northwind.example"}},
-		"code-wrong":        {"link", linkPage{frame: titled("page.inbox"), Text: f.Say("page.linkSent"), Enter: true, Email: "jordan@example.com", Refused: f.Say("page.codeWrong")}},
-		"expired":           said("page.expired", "page.expiredText", func(m *message) { m.Ask = &ask{Action: "/c/northwind/link", Mark: "m"} }),
-		"left":              said("page.left", "page.leftText", nil),
-		"closed":            said("page.closed", "page.closedText", nil),
-		"not-found":         said("page.notFound", "page.notFoundText", nil),
-		"broken":            said("page.broken", "page.brokenText", func(m *message) { m.Number = "0193-4c" }),
-		"confirm":           confirm(core.ConfirmOpen, false),
-		"confirmed":         confirm(core.ConfirmConfirmed, true),
-		"confirm-already":   confirm(core.ConfirmConfirmed, false),
-		"confirm-expired":   confirm(core.ConfirmExpired, false),
-		"confirm-telephone": asked,
-		"confirm-ended":     ended,
-		"confirm-refused":   confirm(core.ConfirmRefused, false),
-		"confirm-undone":    confirm(core.ConfirmWithdrawn, true),
-		"confirm-unknown":   confirm(core.ConfirmUnknown, false),
-		"unsubscribe":       unsubscribe(false, false),
-		"unsubscribed":      unsubscribe(true, true),
+		"sign-up-one":             {"signup", f.signUpPage(northwind, oneChannel(formIn(locale, true)), "marked", signUpEntry{problems: refusal{{"choices-wrong", f.Say("page.chooseError")}}})},
+		"sign-up-sent":            sent("page.signUpSent", false, ""),
+		"link":                    {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Ask: &ask{Action: "/c/northwind/link", Mark: "m"}}},
+		"link-error":              {"link", linkPage{frame: titled("page.linkTitle"), Text: f.Say("page.linkText"), Problems: refusal{{"email", f.Say("page.emailError")}}, Ask: &ask{Action: "/c/northwind/link", Mark: "m", Email: "jordan@", Wrong: f.Say("page.emailError")}}},
+		"link-sent":               sent("page.linkSentTo", false, ""),
+		"code":                    sent("page.linkSentTo", true, ""),
+		"code-wrong":              sent("page.linkSentTo", true, f.Say("page.codeWrong")),
+		"expired":                 said("page.expired", "page.expiredText", func(m *message) { m.Ask = &ask{Action: "/c/northwind/link", Mark: "m", Again: true} }),
+		"left":                    said("page.left", "page.leftText", func(m *message) { m.Ask = &ask{Action: "/c/northwind/link", Mark: "m", Lead: f.Say("page.getLink")} }),
+		"closed":                  said("page.closed", "page.closedText", nil),
+		"not-found":               said("page.notFound", "page.notFoundText", nil),
+		"broken":                  said("page.broken", "page.brokenText", func(m *message) { m.Number = "0193-4c" }),
+		"confirm":                 confirm(core.ConfirmOpen, false),
+		"confirmed":               confirm(core.ConfirmConfirmed, true),
+		"confirm-already":         confirm(core.ConfirmConfirmed, false),
+		"confirm-expired":         confirm(core.ConfirmExpired, false),
+		"confirm-telephone":       asked,
+		"confirm-ended":           ended,
+		"confirm-refused":         confirm(core.ConfirmRefused, false),
+		"confirm-undone":          confirm(core.ConfirmWithdrawn, true),
+		"confirm-unknown":         confirm(core.ConfirmUnknown, false),
+		"unsubscribe":             unsubscribe(false, false),
+		"unsubscribed":            unsubscribe(true, true),
 	}
 	return all
 }

@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -26,17 +25,6 @@ type past struct {
 
 // line is what became of one thing.
 type line struct{ What, Now string }
-
-// receipt says what was done a moment ago.
-type receipt struct {
-	Title  string
-	At     consent.Instant
-	When   string
-	Lines  []line
-	Policy string
-	Undo   string // the ids to send; empty where it cannot be undone
-	None   bool   // nothing was different
-}
 
 // historyPage is everything recorded.
 type historyPage struct {
@@ -64,7 +52,7 @@ func (f frame) past(h core.History) []past {
 		e := h.Entries[len(h.Entries)-1-i]
 		list[i].How = f.how(e)
 		if name, v := h.PolicyShown(e.Evidence()); v.Version != "" {
-			list[i].Policy = &link{f.Say("page.policy", "Name", name, "Version", v.Version), v.URL}
+			list[i].Policy = f.policy(name, v.Version, v.URL)
 		}
 	}
 	return list
@@ -108,12 +96,21 @@ func (f frame) how(e store.Entry) (list []string) {
 		at("page.linkOpened", e.Transaction.Confirms.OpenedAt)
 		at("page.confirmedAt", evidence.RecordedAt)
 	}
-	add("page.through", "Channel", evidence.Channel)
+	if way := ways[evidence.Channel]; way != "" {
+		list = append(list, f.Say(way))
+	}
 	if a := evidence.Attribution; a.VisitorAddress != "" {
 		add("page.fromAddress", "Address", isolate(a.VisitorAddress))
 		add("page.fromAgent", "Agent", isolate(a.VisitorAgent))
 	}
 	return list
+}
+
+// ways are the channels of recording that citizens are told, in words; what others call
+// theirs means nothing to them.
+var ways = map[string]string{
+	"preference-centre": "page.via.centre", "unsubscribe-link": "page.via.link", "e-mail link": "page.via.link", "sign-up form": "page.via.form", "paper form": "page.via.paper",
+	"checkout": "page.via.checkout", "till": "page.via.shop", "call-centre": "page.via.telephone", "import": "page.via.import",
 }
 
 func (f frame) by(e *consent.Evidence) string {
@@ -140,30 +137,93 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 		return []line{{f.questionIn(h, e.Submission.Answer), now}}
 	}
 	if v := e.Suppression; v != nil {
-		channel, now := h.Snapshot.Channel(v.Medium), "page.listed"
+		channel, now := h.Snapshot.Channel(v.Medium), "listed"
 		if v.Lifted {
-			now = "page.unlisted"
+			now = "unlisted"
 		}
 		return []line{{cmp.Or(f.local(channel.Label), channel.Name), f.Say(now)}}
 	}
 	if !e.Transaction.Reverts.IsZero() {
-		return []line{{f.Say("page.reverted"), ""}}
+		return append([]line{{f.Say("page.reverted"), ""}}, f.restored(h, *e.Transaction)...)
 	}
-	list := make([]line, 0, len(e.Transaction.Changes))
-	for _, c := range e.Transaction.Changes {
-		now := f.Say("page.state." + string(c.State))
-		if c.ValidFrom > e.Transaction.RecordedAt {
-			now = f.Say("page.from", "State", now, "Date", f.Date(c.ValidFrom))
+	return f.changes(h, e.Transaction)
+}
+
+// changes puts those of a transaction into words, each thing once: what is silent for a
+// time is paused.
+func (f frame) changes(h core.History, t *consent.Transaction) []line {
+	list := make([]line, 0, len(t.Changes))
+	for i, change := range t.Changes {
+		of := func(o consent.Change) bool { return o.OptionType == change.OptionType && o.OptionID == change.OptionID }
+		starts := change.ValidFrom > t.RecordedAt
+		if starts && slices.ContainsFunc(t.Changes[:i], func(o consent.Change) bool { return of(o) && o.State.Refusal() }) {
+			continue
 		}
-		list = append(list, line{f.nameOf(h, c.OptionType, c.OptionID), now})
+		now := f.Say(string(change.State))
+		again := slices.IndexFunc(t.Changes[i+1:], func(o consent.Change) bool { return of(o) && o.ValidFrom > t.RecordedAt })
+		switch {
+		case change.State.Refusal() && again >= 0:
+			now = f.Say("page.pausedUntil", "Date", f.Date(t.Changes[i+1+again].ValidFrom))
+		case starts:
+			now = f.Say("page.from", "State", now, "Date", f.Date(change.ValidFrom))
+		}
+		list = append(list, line{f.nameOf(h, change.OptionType, change.OptionID), now})
 	}
 	return list
 }
 
-// nameOf gives what an option is called on the pages: its topic and channel.
+// before gives what stood before a record.
+func before(h core.History, id consent.ID) *consent.Projection {
+	var p consent.Projection
+	for _, e := range h.Entries {
+		switch {
+		case e.Evidence().ID == id:
+			return &p
+		case e.Suppression != nil:
+			p.Suppress(*e.Suppression)
+		case e.Transaction != nil:
+			p.Add(*e.Transaction)
+		}
+	}
+	return &p
+}
+
+// restored says how what a reversion is about stood after it.
+func (f frame) restored(h core.History, reversion consent.Transaction) (list []line) {
+	i := slices.IndexFunc(h.Entries, func(e store.Entry) bool { return e.Transaction != nil && e.Transaction.ID == reversion.Reverts })
+	if i < 0 {
+		return nil
+	}
+	p := before(h, reversion.ID)
+	p.Add(reversion)
+	said := map[consent.Key]bool{}
+	for _, c := range h.Entries[i].Transaction.Changes {
+		key := consent.Key{Type: c.OptionType, ID: c.OptionID}
+		if said[key] {
+			continue
+		}
+		said[key] = true
+		e, stands := p.Entry(key, reversion.RecordedAt)
+		switch {
+		case stands:
+		case c.Justification == consent.LegitimateInterest:
+			e.State = consent.Claimed
+		default:
+			e.State = consent.Denied
+		}
+		list = append(list, line{f.nameOf(h, c.OptionType, c.OptionID), f.Say(string(e.State))})
+	}
+	return list
+}
+
+// nameOf gives what an option is called on the pages: its topic and channel, and who it is
+// where that is not the application's first party.
 func (f frame) nameOf(h core.History, t consent.OptionType, id string) string {
-	purpose, channel := h.Snapshot.NamesOf(consent.Key{Type: t, ID: id}, f.Lang)
-	return join(": ", purpose, channel)
+	a := h.Snapshot.About(consent.Key{Type: t, ID: id})
+	if a.Option.ID == "" {
+		return cmp.Or(a.Group.Name, id)
+	}
+	return f.named(cmp.Or(f.local(a.Purpose.Label), a.Purpose.Name), cmp.Or(f.local(a.Channel.Label), a.Channel.Name), h.Snapshot.Catalogue.OtherParty(a.Party.ID))
 }
 
 func (f frame) questionIn(h core.History, a consent.Answer) string {
@@ -184,65 +244,6 @@ func (f frame) choiceIn(h core.History, preference string, chosen consent.Chosen
 		}
 	}
 	return chosen.Label
-}
-
-// receipt says what was done, by what was recorded of the citizen themselves.
-func (f frame) receipt(kind, ids string, h core.History, form consent.Form, person core.Person) *receipt {
-	titles := map[string]string{"saved": "page.savedTitle", "stopped": "page.stopped", "resumed": "page.pauseEnded", "undone": "page.undone", "one": "", "paused": ""}
-	title, known := titles[kind]
-	if !known {
-		return nil
-	}
-	list, _ := parseIDs(ids)
-	out := &receipt{}
-	reversible := kind != "resumed"
-	names := map[string]bool{}
-	for _, e := range h.Entries {
-		evidence := e.Evidence()
-		if !evidence.ByCitizen || !slices.Contains(list, evidence.ID) {
-			if e.Transaction != nil && slices.Contains(list, e.Transaction.Reverts) {
-				reversible = false // undone already
-			}
-			continue
-		}
-		out.At = evidence.RecordedAt
-		out.Lines = append(out.Lines, f.lines(e, h)...)
-		if e.Transaction != nil {
-			for _, c := range e.Transaction.Changes {
-				names[f.nameOf(h, c.OptionType, c.OptionID)] = true
-			}
-		}
-		if evidence.Policy != nil && form.PrivacyPolicy != nil && evidence.Policy.Ref == form.PrivacyPolicy.Reference {
-			out.Policy = f.Say("page.policy", "Name", form.PrivacyPolicy.Name, "Version", form.PrivacyPolicy.Version)
-		}
-	}
-	switch kind {
-	case "one":
-		var all []string
-		for name := range names {
-			all = append(all, name)
-		}
-		slices.Sort(all)
-		out.Title = f.Say("page.stoppedOne", "What", strings.Join(all, ", "))
-	case "paused":
-		if len(person.Pauses) == 0 {
-			return nil
-		}
-		out.Title = f.Say("page.pausedTitle", "Date", f.Date(person.Pauses[len(person.Pauses)-1].Until))
-	default:
-		out.Title = f.Say(title)
-	}
-	if kind == "undone" {
-		return out
-	}
-	if len(out.Lines) == 0 {
-		return &receipt{Title: f.Say("page.savedTitle"), None: true}
-	}
-	out.When = f.Clock(out.At)
-	if reversible && out.At.Add(core.UndoTime) > consent.At(time.Now()) {
-		out.Undo = ids
-	}
-	return out
 }
 
 // fieldsOf gives the faults of a request.

@@ -39,7 +39,8 @@ func TestChangingOnesMind(t *testing.T) {
 	if got := s.answers(id); got != "frequency=monthly interests=garden" {
 		t.Errorf("answered is %s", got)
 	}
-	r.press("Undo this change").says("The change is undone")
+	r.press("Undo this change").says("The change is undone Newsletter: Email on Offers and sales: SMS off Topics that interest you nothing chosen How often should we email you? nothing chosen")
+	r.says("An earlier change was undone Newsletter: Email on Offers and sales: SMS off")
 	if got := s.stands(id) + " " + s.answers(id); got != "newsletter-email=GRANTED offers-post=CLAIMED frequency= interests=" {
 		t.Errorf("after undoing there stands %s", got)
 	}
@@ -50,11 +51,11 @@ func TestObjecting(t *testing.T) {
 	s := newSite(t)
 	id, token := s.citizen("jordan", "offers-post")
 	r := s.reader()
-	r.get(s.url+"/c/northwind?token="+token).press("Object", "o=option:offers-sms").says("Your choices are saved", "You have objected, so we do not do this.")
+	r.get(s.url+"/c/northwind?token="+token).press("Object", "o=option:offers-sms").says("Your choices are saved", "Offers and sales: Post you objected", "You have objected, so we do not do this.")
 	if got := s.stands(id); got != "offers-post=OBJECTION_UPHELD offers-sms=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
-	r.press("Allow again").says("You can object at any time")
+	r.press("Withdraw objection").says("You can object at any time")
 	if got := s.stands(id); got != "offers-post=CLAIMED offers-sms=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
@@ -70,12 +71,20 @@ func TestStopping(t *testing.T) {
 	if got := s.stands(id); got != "newsletter-email=DENIED offers-post=CLAIMED offers-sms=GRANTED research-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
-	r.press("Unsubscribe from all").says("All marketing is stopped", "Offers and sales: SMS off", "Privacy policy, version 7")
-	if got := s.stands(id); got != "newsletter-email=DENIED offers-email=DENIED offers-post=OBJECTION_UPHELD offers-sms=DENIED research-email=GRANTED" {
+	r.get(s.url + "/c/northwind?intent=unsubscribe&topic=newsletter&channel=email").says("Newsletter: Email is already off.")
+	r.lacks("Unsubscribe from all") // research goes on
+	r.press("Stop all marketing").says("All marketing is stopped", "Offers and sales: SMS off", "Offers and sales: Post you objected", "Still on Customer research: Email Turn off", "Privacy policy, version 7")
+	if got := s.stands(id); got != "newsletter-email=DENIED offers-email=DENIED offers-post=OBJECTION_UPHELD offers-sms=DENIED research-email=GRANTED trailhead-email=DENIED" {
 		t.Errorf("there stands %s", got)
 	}
-	r.press("Undo this change").says("The change is undone")
+	r.press("Undo this change").says("The change is undone", "Offers and sales: Post used, unless you object", "Offers and sales: SMS on")
 	if got := s.stands(id); got != "newsletter-email=DENIED offers-post=CLAIMED offers-sms=GRANTED research-email=GRANTED" {
+		t.Errorf("there stands %s", got)
+	}
+	// What goes on can be refused where it is named; then nothing is left.
+	r.press("Stop all marketing").press("Turn off").says("Your choices are saved", "Customer research: Email off")
+	r.press("Unsubscribe from all").says("All marketing was already stopped.").lacks("Still on", "Take a break")
+	if got := s.stands(id); got != "newsletter-email=DENIED offers-email=DENIED offers-post=OBJECTION_UPHELD offers-sms=DENIED research-email=DENIED trailhead-email=DENIED" {
 		t.Errorf("there stands %s", got)
 	}
 }
@@ -83,7 +92,7 @@ func TestStopping(t *testing.T) {
 // A pause is shown while it lasts and can be ended.
 func TestPausing(t *testing.T) {
 	s := newSite(t)
-	id, token := s.citizen("jordan", "newsletter-email", "research-email")
+	id, token := s.citizen("jordan", "newsletter-email", "research-email", "offers-post")
 	r := s.reader()
 	r.get(s.url + "/c/northwind?token=" + token)
 	for _, day := range []string{"", "never", time.Now().UTC().Format(time.DateOnly), time.Now().AddDate(2, 0, 0).Format(time.DateOnly)} {
@@ -91,17 +100,21 @@ func TestPausing(t *testing.T) {
 		if r.status != http.StatusUnprocessableEntity || !strings.Contains(r.text, "<title>Error:") {
 			t.Errorf("%q is answered %d", day, r.status)
 		}
+		if field := byID(r.doc, "until"); attr(field, "aria-invalid") != "true" || strings.TrimSpace(wording(byID(r.doc, attr(field, "aria-describedby")))) != "Choose a day from tomorrow on, at most a year from now." || attr(field, "value") != day {
+			t.Errorf("%q: the day says nothing of what is wrong with it", day)
+		}
 	}
 	until := time.Now().UTC().AddDate(0, 1, 0)
-	r.press("Pause", "until="+until.Format(time.DateOnly)).says("Paused until "+until.Format("2 January 2006"), "Paused, Until", "End the pause now")
-	if got := s.stands(id); got != "newsletter-email=DENIED research-email=GRANTED" {
+	r.press("Pause", "until="+until.Format(time.DateOnly)).says("Paused until "+until.Format("2 January 2006"), "Newsletter: Email paused until "+until.Format("2 January 2006"), "Offers and sales: Post paused until", "Catalogue by post. Paused until "+until.Format("2 January 2006")+".", "End the pause now")
+	r.lacks("you objected", "You have objected", "Take a break", "Newsletter: Email off", "Newsletter: Email on from")
+	if got := s.stands(id); got != "newsletter-email=DENIED offers-post=OBJECTION_UPHELD research-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
-	r.press("End the pause now").says("The pause is over")
-	if got := s.stands(id); got != "newsletter-email=GRANTED research-email=GRANTED" {
+	r.press("End the pause now").says("The pause is over Newsletter: Email on Offers and sales: Post used, unless you object")
+	if got := s.stands(id); got != "newsletter-email=GRANTED offers-post=CLAIMED research-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
-	r.press("Pause", "until="+until.Format(time.DateOnly)).press("Unsubscribe from all").says("All marketing is stopped")
+	r.press("Pause", "until="+until.Format(time.DateOnly)).press("Stop all marketing").says("All marketing is stopped")
 	state, err := s.st.State(t.Context(), s.app, consent.CitizenKey{ID: id})
 	if err != nil {
 		t.Fatal(err)
@@ -109,6 +122,56 @@ func TestPausing(t *testing.T) {
 	for _, p := range state.Projection.Effective(consent.At(until.AddDate(0, 0, 1))) {
 		if p.OptionID == "newsletter-email" && p.State != consent.Denied {
 			t.Errorf("what was stopped in a pause is %s after it", p.State)
+		}
+	}
+}
+
+// Where nothing is on there is nothing to pause, and a page that was open meanwhile says so.
+func TestNothingToPause(t *testing.T) {
+	s := newSite(t)
+	id, token := s.citizen("jordan", "newsletter-email", "research-email")
+	r, late := s.reader(), s.reader()
+	r.get(s.url + "/c/northwind?token=" + token).says("Take a break")
+	late.client.Jar = r.client.Jar
+	late.get(s.url + "/c/northwind")
+	r.press("Save choices", "-o=option:newsletter-email").lacks("Take a break")
+	late.press("Pause", "until="+time.Now().UTC().AddDate(0, 1, 0).Format(time.DateOnly)).says("There is nothing to pause: no marketing is on.")
+	if got := s.stands(id); got != "newsletter-email=DENIED research-email=GRANTED" {
+		t.Errorf("there stands %s", got)
+	}
+}
+
+// What a pause turned off for good, since it would have ended before the day, is told as such.
+func TestAPauseOfWhatEndsBefore(t *testing.T) {
+	r := dressed("en").receipt("paused", fixedID(2).String(), historyIn(), formIn("en", false), core.Person{State: store.State{Projection: &consent.Projection{}}})
+	if r == nil || r.Title != "Your choices are saved" || len(r.Lines) == 0 || r.Lines[0] != (line{"Newsletter: Email", "off"}) {
+		t.Errorf("the receipt is %+v", r)
+	}
+}
+
+// A question that must be answered says so where it stands, on both kinds of pages, and
+// what was sent with it is kept.
+func TestAMandatoryQuestion(t *testing.T) {
+	s := newSite(t)
+	_, token := s.citizen("jordan", "newsletter-email")
+	manage, signUp := s.reader(), s.reader()
+	manage.get(s.url+"/c/northwind-must?token="+token).says("Newsletter, about twice a month", "Offers of our partner", "Trailhead Cycles Ltd")
+	if strings.Contains(manage.text, `aria-label="Newsletter: Email"`) {
+		t.Error("what the template calls it is not said")
+	}
+	manage.press("Save choices", "o=option:trailhead-email")
+	signUp.get(s.url+"/c/northwind-news-must").press("Sign up", "email=robin@example.com", "o=option:newsletter-email")
+	for name, r := range map[string]*reader{"manage": manage, "sign-up": signUp} {
+		r.says("There is a problem")
+		question := byID(r.doc, "q-frequency")
+		if said := byID(r.doc, attr(question, "aria-describedby")); said == nil || strings.TrimSpace(wording(said)) != "Answer this question." || r.status != http.StatusUnprocessableEntity {
+			t.Errorf("%s (%d): the question says nothing of what is wrong: %s", name, r.status, wording(question))
+		}
+		if want := map[string]int{"manage": 2, "sign-up": 1}[name]; strings.Count(r.text, " checked") != want {
+			t.Errorf("%s: %d things are checked, not %d", name, strings.Count(r.text, " checked"), want)
+		}
+		if r.press(map[string]string{"manage": "Save choices", "sign-up": "Sign up"}[name], "p:frequency=weekly"); r.status != http.StatusOK {
+			t.Errorf("%s: with an answer it is answered %d", name, r.status)
 		}
 	}
 }
@@ -413,7 +476,7 @@ func TestLeaving(t *testing.T) {
 	s := newSite(t)
 	_, token := s.citizen("jordan")
 	r := s.reader()
-	r.get(s.url+"/c/northwind?token="+token).press("Not you?").says("You have left your preferences", "Nothing was changed")
+	r.get(s.url+"/c/northwind?token="+token).press("Not you?").says("You have left your preferences", "This device no longer shows these preferences. What was saved stays saved.")
 	r.get(s.url + "/c/northwind").says("This link no longer works")
 }
 
@@ -477,12 +540,15 @@ func TestSigningUp(t *testing.T) {
 	s := newSite(t)
 	r := s.reader()
 	r.get(s.url+"/c/northwind-news").says("Sign up", "Newsletter", "Nothing is on unless you turned it on.")
-	r.press("Sign up", "email=jordan@", "o=option:newsletter-email").says("There is a problem", "Enter an email address")
+	r.press("Sign up", "email=jordan@", "o=option:newsletter-email").says("There is a problem", "Enter an e-mail address")
 	if r.status != http.StatusUnprocessableEntity || !strings.Contains(r.text, `value="jordan@"`) || strings.Count(r.text, " checked") != 1 {
 		t.Errorf("what was typed is forgotten: %d", r.status)
 	}
 	r.press("Sign up", "email=jordan@example.com", "-o=option:newsletter-email").says("Choose at least one")
-	r.press("Sign up", "email=jordan@example.com", "o=option:newsletter-email").says("Check your inbox", "j•••n@example.com", "hello@northwind.example")
+	if said := byID(r.doc, "choices-wrong"); said == nil || strings.TrimSpace(wording(said)) != "Choose at least one thing to hear about." || !strings.Contains(r.text, `href="#choices-wrong"`) {
+		t.Error("the link to what is wrong leads nowhere")
+	}
+	r.press("Sign up", "email=jordan@example.com", "o=option:newsletter-email").says("Check your inbox", "We have sent a message to \u2066jordan@example.com\u2069", "hello@northwind.example", "Wrong address? Enter it again")
 	mail := s.mails()[0]
 	link := s.url + strings.TrimPrefix(mail.Action.URL, "http://127.0.0.1")
 
@@ -512,6 +578,11 @@ func TestAskingForALink(t *testing.T) {
 	s := newSite(t)
 	s.citizen("jordan", "newsletter-email")
 	s.citizen("robin")
+	stale := s.reader()
+	stale.get(s.url+"/c/northwind").press("Send me a new link", "email=jordan@example.com", "mark=AAAA").says("Get a link to your preferences", "The page was open for too long").lacks("Enter an e-mail address")
+	if field := byID(stale.doc, "email"); attr(field, "value") != "jordan@example.com" || attr(field, "aria-invalid") != "" {
+		t.Error("a good address is called wrong, or forgotten")
+	}
 	done := make(chan struct{})
 	ctx, stop := context.WithCancel(t.Context())
 	go func() { s.core.RunLinks(ctx); close(done) }()
@@ -520,8 +591,8 @@ func TestAskingForALink(t *testing.T) {
 	for _, address := range []string{"jordan@example.com", "stranger@example.com"} {
 		r := s.reader()
 		r.get(s.url + "/c/northwind-link").says("Get a link to your preferences")
-		r.press("Send me a new link", "email=nothing").says("Enter an email address")
-		r.press("Send me a new link", "email="+address).says("Check your inbox")
+		r.press("Send me a link", "email=nothing").says("Enter an e-mail address")
+		r.press("Send me a link", "email="+address).says("Check your inbox", "If we know \u2066"+address+"\u2069", "Wrong address? Enter it again")
 		said = append(said, strings.ReplaceAll(strings.Join(strings.Fields(wording(r.doc)), " "), address, "…"))
 	}
 	if said[0] != said[1] {
@@ -552,7 +623,7 @@ func TestAskingForALink(t *testing.T) {
 // comes on the same topic, and can take it back.
 func TestUnsubscribing(t *testing.T) {
 	s := newSite(t)
-	id, _ := s.citizen("jordan", "offers-email", "offers-sms", "newsletter-email")
+	id, _ := s.citizen("jordan", "offers-email", "offers-sms", "newsletter-email", "trailhead-email")
 	l, err := s.core.MintUnsubscribe(t.Context(), s.actor, core.Request{}, core.UnsubscribeRequest{ApplicationID: "northwind", Citizen: consent.CitizenKey{ID: id}, Leaves: consent.Key{Type: consent.OptionSingle, ID: "offers-email"}})
 	if err != nil {
 		t.Fatal(err)
@@ -565,19 +636,19 @@ func TestUnsubscribing(t *testing.T) {
 	checkPage(t, "unsubscribe", "en", r.text)
 	forged := s.reader()
 	forged.get(link).press("Unsubscribe", "proof=AAAA").says("Do you want no more of this?")
-	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED" {
+	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED trailhead-email=GRANTED" {
 		t.Fatalf("there stands %s", got)
 	}
-	r.press("Unsubscribe").says("You are unsubscribed", "You will get no more of this: Offers and sales: Email", "Still on", "Offers and sales: SMS")
+	r.press("Unsubscribe").says("You are unsubscribed", "You will get no more of this: Offers and sales: Email", "Still on", "Offers and sales: SMS", "Offers and sales: Email, Trailhead Cycles Ltd")
 	if strings.Contains(r.text, "Newsletter") {
 		t.Error("the link tells of another topic")
 	}
-	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=DENIED offers-sms=GRANTED" {
+	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=DENIED offers-sms=GRANTED trailhead-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
 	s.reader().get(link).says("You are unsubscribed")
 	r.press("Undo this change").says("The change is undone", "Offers and sales: Email: on")
-	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED" {
+	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED trailhead-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}
 	if r := s.reader().get(s.url + "/u/" + l.Token[:30]).says("This link no longer works"); r.status != 200 {
@@ -594,8 +665,8 @@ func TestSuppressedReader(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := s.reader()
-	r.get(s.url+"/c/northwind?token="+token).says("On our do-not-contact list", "Email on our do-not-contact list", "By Northwind")
-	r.press("Save choices", "o=option:offers-sms").says("Your choices are saved")
+	r.get(s.url+"/c/northwind?token="+token).says("You are on our do-not-contact list Whatever is set below, we do not contact you by: Email. Contact us to change that.", "Blocked", "Email on our do-not-contact list", "By Northwind")
+	r.press("Save choices", "o=option:offers-sms").says("Your choices are saved", "Take a break")
 	r.get(s.url+"/c/northwind/history").says("Email on our do-not-contact list", "Newsletter: Email on")
 	r.get(s.url + "/c/northwind/data").says("Email on our do-not-contact list")
 	if got := s.stands(id); got != "newsletter-email=DENIED offers-sms=GRANTED" {

@@ -14,21 +14,26 @@ type ask struct {
 	Action string
 	Mark   string
 	Asker  string // that redeems the code; empty where a link is asked for
+	Lead   string // said above the field
 	Code   bool
+	Again  bool   // they had one
 	Email  string // as it was typed
-	Wrong  string
+	Wrong  string // with that
 }
 
-// linkPage is a page that asks for an address, or for the code that was sent to it.
+// linkPage is a page that asks for an address, or for the code that was sent to it, or
+// says that a message is on its way there.
 type linkPage struct {
 	frame
-	Text    string
-	Sender  string
-	Ask     *ask
-	Enter   bool   // the code is to be entered
-	Asker   string // who alone can enter it
-	Email   string
-	Refused string
+	Text     string
+	Problems refusal
+	Sent     bool
+	Sender   string
+	Ask      *ask
+	Enter    bool   // the code is to be entered
+	Asker    string // who alone can enter it
+	Email    string
+	Refused  string
 }
 
 // askFor gives the form for a new link at a centre; nil where none can be sent.
@@ -65,12 +70,14 @@ func (p *Portal) expired(w http.ResponseWriter, r *http.Request, v core.CentreVi
 	m := f.message("page.expired", "page.expiredText")
 	if m.Ask = asked; asked == nil {
 		m.Text = f.Say("page.expiredAsk")
+	} else {
+		asked.Again = true
 	}
 	p.show(w, r, http.StatusOK, "message", m)
 }
 
 // linkPage answers the page on which a link, or a code, is asked for.
-func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, refused error) {
+func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, email string, refused refusal) {
 	asked, err := p.askFor(r, v, f)
 	switch {
 	case err != nil:
@@ -80,24 +87,24 @@ func (p *Portal) linkPage(w http.ResponseWriter, r *http.Request, v core.CentreV
 		p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
 		return
 	}
-	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.linkTitle"))
 	text := "page.linkText"
 	if asked.Code {
 		text = "page.codeText"
 	}
-	page := linkPage{frame: f, Text: cmp.Or(f.local(v.Texts.Intro), f.Say(text)), Ask: asked}
-	status := http.StatusOK
-	if refused != nil {
-		page.Ask.Email, page.Ask.Wrong, page.Wrong, status = email, f.Say("page.emailError"), true, http.StatusUnprocessableEntity
+	own := consent.CentreTexts{} // the texts of a page to manage say something else
+	if v.Type == consent.LinkCentre {
+		own = v.Texts
 	}
-	p.show(w, r, status, "link", page)
+	f.Title, f.Wrong = cmp.Or(f.local(own.Title), f.Say("page.linkTitle")), len(refused) > 0
+	asked.Email, asked.Wrong = email, refused.At("email")
+	p.show(w, r, statusOf(refused), "link", linkPage{frame: f, Text: cmp.Or(f.local(own.Intro), f.Say(text)), Ask: asked, Problems: refused})
 }
 
 // requestLink has a link, or a code, sent.
 func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 	email := r.PostFormValue("email")
 	if !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "ask "+v.Slug) {
-		p.linkPage(w, r, v, f, email, consent.Errorf(consent.Invalid, "stale"))
+		p.linkPage(w, r, v, f, email, refusal{{"", f.Say("page.staleError")}})
 		return
 	}
 	asker := r.PostFormValue("asker")
@@ -109,7 +116,7 @@ func (p *Portal) requestLink(w http.ResponseWriter, r *http.Request, v core.Cent
 	err = p.Core.RequestLink(r.Context(), core.LinkRequest{ApplicationID: v.ApplicationID, Centre: v.Reference, Email: email, Locale: f.Lang, Code: code, Asker: asker, Visitor: visitor(r)})
 	switch {
 	case consent.KindOf(err) == consent.Invalid:
-		p.linkPage(w, r, v, f, email, err)
+		p.linkPage(w, r, v, f, email, refusal{{"email", f.Say("page.emailError")}})
 	case err != nil:
 		p.failure(w, r, f, err)
 	default:
@@ -126,7 +133,7 @@ func (p *Portal) linkSent(w http.ResponseWriter, r *http.Request, v core.CentreV
 	if page.Refused != "" {
 		f.Wrong, status = true, http.StatusUnprocessableEntity
 	}
-	page.frame, page.Text, page.Sender = f, f.Say("page.linkSent"), senderOf(v)
+	page.frame, page.Text, page.Sent, page.Sender = f, f.Say("page.linkSentTo", "Email", isolate(page.Email)), true, senderOf(v)
 	p.show(w, r, status, "link", page)
 }
 
@@ -141,7 +148,7 @@ func senderOf(v core.CentreView) string {
 func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 	email := r.PostFormValue("email")
 	if !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "code "+v.Slug) {
-		p.linkPage(w, r, v, f, email, nil)
+		p.linkPage(w, r, v, f, email, refusal{{"", f.Say("page.staleError")}})
 		return
 	}
 	asker := r.PostFormValue("asker")

@@ -22,7 +22,9 @@ type managePage struct {
 	Problems   refusal
 	Done       *receipt
 	Context    *stopping // what the link that was followed is about
+	Listed     string    // the channels on which the do-not-contact list silences them
 	Stops      bool      // there is marketing that one button stops
+	StopsAll   bool      // and nothing is left on then
 	Parts      []part
 	Empty      bool // there is nothing to ask
 	All        bool // all of it is shown, whatever the rule set says
@@ -31,21 +33,19 @@ type managePage struct {
 	Paused     string // until when
 	PauseFrom  string // the first day that can be chosen; empty where there is nothing to pause
 	PauseUntil string
+	Until      string // the day that was sent
 	Past       []past
 	More       bool
-	Party      string
-	Policy     *link
-	Unsaved    string // how many changes are not saved, by plural form, for the script
+	terms
+	Unsaved string // how many changes are not saved, by plural form, for the script
 }
 
 // stopping is one purpose, or one channel of it, to be stopped.
-type stopping struct{ Topic, Channel, What string }
+type stopping struct {
+	Topic, Channel, What string
 
-// problem is what has to be put right, and where.
-type problem struct{ At, Text string }
-
-// refusal is why nothing was saved.
-type refusal []problem
+	Off bool // there is nothing of it to stop
+}
 
 // recent is how much of the history the page itself shows.
 const recent = 5
@@ -73,15 +73,14 @@ func (p *Portal) manage(w http.ResponseWriter, r *http.Request, v core.CentreVie
 	page.All = r.FormValue("all") != ""
 	page.Problems, page.Wrong = refused, len(refused) > 0
 	if refused != nil {
-		page.resend(r.PostForm)
+		page.Until = r.PostForm.Get("until")
+		resend(page.Parts, r.PostForm)
 	}
-	page.Done = f.receipt(r.URL.Query().Get("done"), r.URL.Query().Get("ids"), h, form, person)
-	page.Context = f.context(r.URL.Query(), form, page.Done != nil)
-	status := http.StatusOK
-	if len(refused) > 0 {
-		status = http.StatusUnprocessableEntity
+	q := r.URL.Query()
+	if page.Done = f.receipt(q.Get("done"), q.Get("ids"), h, form, person); page.Done == nil {
+		page.Context = f.context(q, form, silentIn(person.Pauses))
 	}
-	p.show(w, r, status, "manage", page)
+	p.show(w, r, statusOf(refused), "manage", page)
 }
 
 // query asks for the form of a centre. All of it is shown to who asks for everything.
@@ -105,21 +104,16 @@ func (f frame) managePage(v core.CentreView, form consent.Form, person core.Pers
 	f.Title = cmp.Or(f.local(v.Texts.Title), f.Say("page.manageTitle"))
 	page := managePage{
 		frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.manageIntro")), Whose: person.Masked,
-		Stops: markets(person.Catalog), Parts: f.parts(form, person.Pauses), Empty: !asks(form), Shown: form.Snapshot,
+		Listed: f.listed(blocked(form)), Stops: markets(person.Catalog), StopsAll: len(f.still(form, person, h)) == 0,
+		Parts: f.parts(form, silentIn(person.Pauses)), Empty: !asks(form), Shown: form.Snapshot, terms: f.terms(form),
 		Unsaved: f.unsaved(), CanObject: true,
 	}
 	if len(person.Pauses) > 0 {
 		page.Paused = f.Date(person.Pauses[len(person.Pauses)-1].Until)
-	} else if page.Stops {
+	} else if person.CanPause {
 		page.PauseFrom, page.PauseUntil = today(1).Format("2006-01-02"), today(365).Format("2006-01-02")
 	}
 	page.Past, page.More = f.recent(h, recent), len(h.Entries) > recent
-	if len(v.Parties) > 0 {
-		page.Party = v.Parties[0].Name
-	}
-	if policy := form.PrivacyPolicy; policy != nil {
-		page.Policy = &link{f.Say("page.policy", "Name", policy.Name, "Version", policy.Version), policy.URL}
-	}
 	return page
 }
 
@@ -141,59 +135,30 @@ func (f frame) unsaved() string {
 	return string(b)
 }
 
-// resend puts what was sent, and not saved, into the page again.
-func (page *managePage) resend(sent url.Values) {
-	has := func(field, value string) bool {
-		for _, v := range sent[field] {
-			if v == value {
-				return true
-			}
-		}
-		return false
-	}
-	for i := range page.Parts {
-		part := &page.Parts[i]
-		for k := range part.Rows {
-			for n := range part.Rows[k].Cells {
-				if c := &part.Rows[k].Cells[n]; has("shown", c.Key) {
-					c.On = has("o", c.Key)
-				}
-			}
-		}
-		for k := range part.Singles {
-			if c := &part.Singles[k]; has("shown", c.Key) {
-				c.On = has("o", c.Key)
-			}
-		}
-		if q := part.Question; q != nil && has("asked", q.Reference) {
-			for k := range q.Choices {
-				q.Choices[k].Chosen = has("p:"+q.Reference, q.Choices[k].Reference)
-			}
-		}
-	}
-}
-
 // context reads what the link that was followed is about.
-func (f frame) context(q url.Values, form consent.Form, done bool) *stopping {
-	if q.Get("intent") != "unsubscribe" || q.Get("topic") == "" || done {
+func (f frame) context(q url.Values, form consent.Form, paused silent) *stopping {
+	topic, channel := q.Get("topic"), q.Get("channel")
+	if q.Get("intent") != "unsubscribe" || topic == "" {
 		return nil
 	}
+	var about *stopping
 	for _, b := range form.Blocks {
 		for _, o := range b.Options {
-			if o.Purpose == nil || o.Purpose.ID != q.Get("topic") || o.Justification != consent.Consent && o.Justification != consent.LegitimateInterest {
+			if o.Purpose == nil || o.Purpose.ID != topic || o.Justification != consent.Consent && o.Justification != consent.LegitimateInterest ||
+				channel != "" && (o.Channel == nil || o.Channel.ID != channel) {
 				continue
 			}
-			s := &stopping{Topic: o.Purpose.ID, What: o.Purpose.Name}
-			if channel := q.Get("channel"); channel != "" {
-				if o.Channel == nil || o.Channel.ID != channel {
-					continue
+			if about == nil {
+				about = &stopping{Topic: topic, Channel: channel, What: o.Purpose.Name, Off: true}
+				if channel != "" {
+					about.What = f.named(o.Purpose.Name, o.Channel.Name, "")
 				}
-				s.Channel, s.What = channel, o.Purpose.Name+": "+o.Channel.Name
 			}
-			return s
+			_, silent := paused[keyOf(o.OptionType, o.OptionID)]
+			about.Off = about.Off && !silent && !used(o) && (o.State == nil || *o.State != consent.Pending)
 		}
 	}
-	return nil
+	return about
 }
 
 // origin is what is recorded with what happens on a page of a centre.

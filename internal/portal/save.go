@@ -35,41 +35,30 @@ func (p *Portal) save(w http.ResponseWriter, r *http.Request, v core.CentreView,
 
 // problems says what is wrong in a form that was sent, in words for citizens.
 func (f frame) problems(form consent.Form, err error) refusal {
-	var list refusal
-	for _, b := range form.Blocks {
-		if b.Reference != "" && b.Mandatory && !answered(b) {
-			list = append(list, problem{"q-" + b.Reference, f.Say("page.answerError")})
+	if list := f.unanswered(form); len(list) > 0 {
+		return list
+	}
+	for _, field := range fieldsOf(err) {
+		if field.Location == "snapshot" {
+			return refusal{{"", f.Say("page.staleError")}}
 		}
 	}
-	if len(list) == 0 {
-		for _, field := range fieldsOf(err) {
-			if field.Location == "snapshot" {
-				return refusal{{"", f.Say("page.staleError")}}
-			}
-		}
-		list = refusal{{"", f.Say("page.refusedError")}}
-	}
-	return list
-}
-
-func answered(b consent.FormBlock) bool {
-	for _, c := range b.Choices {
-		if c.Selected {
-			return true
-		}
-	}
-	return b.SelectedChoice != nil
+	return refusal{{"", f.Say("page.refusedError")}}
 }
 
 // stop refuses all marketing, or what the page names.
 func (p *Portal) stop(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame, c caller) {
 	topic, channel := r.PostFormValue("topic"), r.PostFormValue("channel")
 	done, err := p.Core.Stop(r.Context(), c.Actor, core.Stopping{Purpose: topic, Channel: channel, Origin: origin(v)})
-	kind := "stopped"
-	if topic != "" {
-		kind = "one"
+	if topic == "" {
+		p.recorded(w, r, f, "stopped", done, err)
+		return
 	}
-	p.recorded(w, r, f, kind, done, err)
+	if err != nil && consent.KindOf(err) == consent.Conflict { // the page of the link says so
+		p.redirect(w, r, root(f.Home), url.Values{"intent": {"unsubscribe"}, "topic": {topic}, "channel": {channel}})
+		return
+	}
+	p.recorded(w, r, f, "one", done, err)
 }
 
 // pause silences what is on until a day.
@@ -108,16 +97,19 @@ func (p *Portal) undo(w http.ResponseWriter, r *http.Request, v core.CentreView,
 			p.failure(w, r, f, err)
 			return
 		}
-		p.saved(w, r, f, "undone", nil)
+		p.saved(w, r, f, "undone", ids)
 	}
 }
+
+// nothing is what a receipt is called where there was nothing to do.
+var nothing = map[string]string{"stopped": "nothing-stopped", "paused": "nothing-paused", "resumed": "resumed"}
 
 // recorded leads to the receipt of a transaction. Where there was nothing to change, that
 // is what it says.
 func (p *Portal) recorded(w http.ResponseWriter, r *http.Request, f frame, kind string, done core.Recorded, err error) {
 	switch {
 	case consent.KindOf(err) == consent.Conflict && err != nil:
-		p.saved(w, r, f, "saved", nil)
+		p.saved(w, r, f, nothing[kind], nil)
 	case err != nil:
 		p.failure(w, r, f, err)
 	default:

@@ -18,15 +18,12 @@ type signUpPage struct {
 	Shown    string
 	Email    string
 	Problems refusal
-	EmailBad bool
 	// AsksTelephone is whether something here reaches people by telephone.
 	AsksTelephone bool
 	Telephone     string
-	TelephoneBad  bool
 	// CanObject is false: nobody is known whose objection it would be.
 	CanObject bool
-	Party     string
-	Policy    *link
+	terms
 }
 
 // signUpEntry is what was typed, and what was wrong with it.
@@ -70,17 +67,8 @@ func statusOf(problems refusal) int {
 
 func (f frame) signUpPage(v core.CentreView, form consent.Form, mark string, typed signUpEntry) signUpPage {
 	f.Title, f.Mark, f.Wrong = cmp.Or(f.local(v.Texts.Title), f.Say("page.signUp")), mark, len(typed.problems) > 0
-	page := signUpPage{frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.signUpIntro")), Parts: f.parts(form, nil), Shown: form.Snapshot, Email: typed.email, Telephone: typed.telephone, Problems: typed.problems}
-	page.EmailBad = slices.ContainsFunc(typed.problems, func(x problem) bool { return x.At == "email" })
-	page.TelephoneBad = slices.ContainsFunc(typed.problems, func(x problem) bool { return x.At == "telephone" })
-	if len(v.Parties) > 0 {
-		page.Party = v.Parties[0].Name
-	}
-	if policy := form.PrivacyPolicy; policy != nil {
-		page.Policy = &link{f.Say("page.policy", "Name", policy.Name, "Version", policy.Version), policy.URL}
-	}
-	manage := managePage{Parts: page.Parts}
-	manage.resend(typed.sent)
+	page := signUpPage{frame: f, Intro: cmp.Or(f.local(v.Texts.Intro), f.Say("page.signUpIntro")), Parts: f.parts(form, nil), Shown: form.Snapshot, Email: typed.email, Telephone: typed.telephone, Problems: typed.problems, terms: f.terms(form)}
+	resend(page.Parts, typed.sent)
 	return page
 }
 
@@ -100,21 +88,16 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 	fresh := p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "sign-up "+v.Slug)
 	fill(&form, r.PostForm)
 	form.Snapshot = cmp.Or(r.PostForm.Get("snapshot"), form.Snapshot)
-	email, err := consent.ParseEmail(typed.email)
-	if err != nil {
+	if _, err := consent.ParseEmail(typed.email); err != nil {
 		typed.problems = append(typed.problems, problem{"email", f.Say("page.emailError")})
 	}
 	if _, err := consent.ParseTelephone(typed.telephone, ""); err != nil && typed.telephone != "" {
 		typed.problems = append(typed.problems, problem{"telephone", f.Say("page.telephoneError")})
 	}
 	if !grants(form) {
-		typed.problems = append(typed.problems, problem{"choices", f.Say("page.chooseError")})
+		typed.problems = append(typed.problems, problem{"choices-wrong", f.Say("page.chooseError")})
 	}
-	for _, b := range form.Blocks {
-		if b.Reference != "" && b.Mandatory && !answered(b) {
-			typed.problems = append(typed.problems, problem{"q-" + b.Reference, f.Say("page.answerError")})
-		}
-	}
+	typed.problems = append(typed.problems, f.unanswered(form)...)
 	if !fresh {
 		typed.problems = append(typed.problems, problem{"", f.Say("page.staleError")})
 	}
@@ -132,12 +115,8 @@ func (p *Portal) signUp(w http.ResponseWriter, r *http.Request, v core.CentreVie
 	case err != nil:
 		p.failure(w, r, f, err)
 	default:
-		m := f.message("page.inbox", "page.inbox")
-		m.Text, m.Panel = f.Say("page.signUpSent", "Email", isolate(email.Masked())), true
-		if sender := senderOf(v); sender != "" {
-			m.Text += " " + f.Say("page.sentFrom", "Sender", isolate(sender))
-		}
-		p.show(w, r, http.StatusOK, "message", m)
+		f.Title = f.Say("page.inbox")
+		p.show(w, r, http.StatusOK, "link", linkPage{frame: f, Text: f.Say("page.signUpSent", "Email", isolate(typed.email)), Sent: true, Sender: senderOf(v)})
 	}
 }
 

@@ -67,7 +67,7 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := f.message("page.undone", "page.undone")
-	m.Text, m.Panel = nameOf(l, f.Lang)+": "+f.Say("page.state.GRANTED"), true
+	m.Text, m.Panel = nameOf(l, f.Lang)+": "+f.Say("GRANTED"), true
 	p.show(w, r, http.StatusOK, "message", m)
 }
 

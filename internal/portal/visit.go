@@ -191,6 +191,9 @@ func (p *Portal) leave(w http.ResponseWriter, r *http.Request, v core.CentreView
 		p.failure(w, r, f, err)
 		return
 	}
+	if m.Ask != nil {
+		m.Ask.Lead = f.Say("page.getLink")
+	}
 	p.show(w, r, http.StatusOK, "message", m)
 }
 

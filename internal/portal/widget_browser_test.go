@@ -178,7 +178,7 @@ func TestSaving(t *testing.T) {
 			act(tab, `by("Save choices").click()`)
 			tab.Until(`document.querySelector("opencpm-manage").state === "saved"`)
 			said := text(tab, `inside().querySelector("[role=status]")`)
-			for _, want := range []string{"Saved at", "Privacy policy, version 7", "Newsletter, SMS: On", "Offers, E-mail: On", "Customer research, E-mail: You object", "Topics: Home and Garden", "How often: Once a month"} {
+			for _, want := range []string{"Saved at", "Privacy policy, version 7", "Newsletter, SMS: On", "Offers, E-mail: On", "Customer research, E-mail: You have objected", "Topics: Home and Garden", "How often: Once a month"} {
 				if !strings.Contains(said, want) {
 					t.Errorf("the receipt %q lacks %q", said, want)
 				}
@@ -247,13 +247,13 @@ func TestFairness(t *testing.T) {
 	tab := e.open(t, wide, "en", manage)
 	act(tab, `0`)
 	const look = `(e => { const s = getComputedStyle(e), b = e.getBoundingClientRect(); return [b.height, s.fontSize, s.fontWeight, s.color, s.backgroundColor, s.borderColor, s.borderWidth, s.borderRadius, s.padding, s.opacity].join() })`
-	if save, stop := webtest.Run[string](tab, look+`(by("Save choices"))`), webtest.Run[string](tab, look+`(by("Unsubscribe from all"))`); save != stop {
+	if save, stop := webtest.Run[string](tab, look+`(by("Save choices"))`), webtest.Run[string](tab, look+`(by("Stop all marketing"))`); save != stop {
 		t.Errorf("to save and to stop differ:\n%s\n%s", save, stop)
 	}
 	if n := webtest.Run[int](tab, `[...inside().querySelectorAll("button")].filter(b => /\ball\b.*on|accept|select all/i.test(b.textContent)).length`); n != 0 {
 		t.Errorf("%d buttons turn everything on", n)
 	}
-	act(tab, `by("Unsubscribe from all").click()`)
+	act(tab, `by("Stop all marketing").click()`)
 	tab.Until(`document.querySelector("opencpm-manage").state === "saved"`)
 	for _, o := range e.called(http.MethodPost)[0].body["blocks"].([]any)[0].(map[string]any)["options"].([]any) {
 		v := o.(map[string]any)
@@ -321,11 +321,11 @@ func TestWidgetByKeyboard(t *testing.T) {
 	for range 12 {
 		tab.Do(chromedp.KeyEvent("\t"))
 		stops = append(stops, webtest.Run[string](tab, `nameOf(at()).trim()`))
-		if !webtest.Run[bool](tab, `(e => { const s = getComputedStyle(e), b = e.getBoundingClientRect(); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 1 && b.top >= 0 && b.bottom <= innerHeight && Math.min(b.width, b.height) >= 16 })(at())`) {
+		if !webtest.Run[bool](tab, `(e => { const s = getComputedStyle(e), b = e.getBoundingClientRect(); return s.outlineStyle !== "none" && parseFloat(s.outlineWidth) >= 1 && b.top >= -1 && b.bottom <= innerHeight + 1 && Math.min(b.width, b.height) >= 16 })(at())`) {
 			t.Errorf("%s is not seen to be focused", stops[len(stops)-1])
 		}
 	}
-	want := []string{"privacy notes", "Newsletter: E-mail", "Newsletter: SMS", "Offers: E-mail", "Object: Customer research", "Home", "Garden", "Every week", "Privacy policy, version 7", "Save choices", "Unsubscribe from all", "after"}
+	want := []string{"privacy notes", "Newsletter: E-mail", "Newsletter: SMS", "Offers: E-mail", "Object: Customer research", "Home", "Garden", "Every week", "Privacy policy, version 7", "Save choices", "Stop all marketing", "after"}
 	if !slices.Equal(stops[:len(want)], want) {
 		t.Errorf("the stops are %q, want %q", stops, want)
 	}
@@ -469,7 +469,7 @@ func TestHistory(t *testing.T) {
 			tab.Fits()
 			tab.Screenshot("history")
 			act(tab, `0`)
-			if newest := text(tab, `inside("opencpm-history").querySelector("li")`); !strings.Contains(newest, "Apr 2, 2026") || !strings.Contains(newest, "E-mail") || !strings.Contains(newest, "On our do-not-contact list") {
+			if newest := text(tab, `inside("opencpm-history").querySelector("li")`); !strings.Contains(newest, "Apr 2, 2026") || !strings.Contains(newest, "E-mail") || !strings.Contains(newest, "on our do-not-contact list") {
 				t.Errorf("the newest is %q", newest)
 			}
 			first := text(tab, `inside("opencpm-history").querySelectorAll("li")[1]`)
@@ -477,7 +477,7 @@ func TestHistory(t *testing.T) {
 				t.Errorf("the one before is %q", first)
 			}
 			second := text(tab, `inside("opencpm-history").querySelectorAll("li")[2]`)
-			for _, want := range []string{"Mar 12, 2026", "Newsletter, E-mail", "Not allowed", "We may write to you", "Privacy policy, version 7"} {
+			for _, want := range []string{"Mar 12, 2026", "Newsletter, E-mail", "off", "We may write to you", "Privacy policy, version 7"} {
 				if !strings.Contains(second, want) {
 					t.Errorf("the third, %q, lacks %q", second, want)
 				}

@@ -47,7 +47,7 @@ func TestCallsOfBefore(t *testing.T) {
 					t.Errorf("asked %+v", c)
 				}
 				act(tab, `by("Newsletter: SMS").click()`)
-				if got := webtest.Run[string](tab, `[...inside().querySelectorAll(".buttons button")].map(b => b.textContent).join()`); got != "Auswahl speichern,Alles abbestellen,Alles ausschalten,Änderungen verwerfen" {
+				if got := webtest.Run[string](tab, `[...inside().querySelectorAll(".buttons button")].map(b => b.textContent).join()`); got != "Auswahl speichern,Alle Werbung abbestellen,Alles ausschalten,Änderungen verwerfen" {
 					t.Errorf("the buttons are %s", got)
 				}
 				act(tab, `widget.submit()`)

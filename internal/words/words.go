@@ -5,8 +5,10 @@ package words
 
 import (
 	"embed"
+	"encoding/json"
 	"fmt"
 	"path"
+	"strings"
 	"sync"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
@@ -14,7 +16,8 @@ import (
 )
 
 // texts holds one file for each part and language, such as page.en.json: messages by
-// name, with the forms of a plural where a number is in them.
+// name, with the forms of a plural where a number is in them. What several parts say alike
+// is in the part common, whose names have no prefix.
 //
 //go:embed texts
 var texts embed.FS
@@ -57,13 +60,28 @@ func In(locale string) Speaker {
 	return Speaker{tag, i18n.NewLocalizer(l.bundle, tag.String(), Fallback.String())}
 }
 
-// Texts gives all messages of one part as they are stored, in the language that comes
-// nearest to a locale, for a program that says them elsewhere.
+// Texts gives all messages of one part as JSON, in the language that comes nearest to a
+// locale, for a program that says them elsewhere: by their names in that part, which are
+// those of the messages that all parts share, too.
 func Texts(part, locale string) (language.Tag, []byte) {
 	tag := In(locale).Tag
-	b, err := texts.ReadFile(path.Join("texts", part+"."+tag.String()+".json"))
+	all := map[string]any{}
+	for _, from := range []string{"common", part} {
+		var messages map[string]any
+		b, err := texts.ReadFile(path.Join("texts", from+"."+tag.String()+".json"))
+		if err == nil {
+			err = json.Unmarshal(b, &messages)
+		}
+		if err != nil {
+			panic(fmt.Sprintf("words: the texts are compiled in and cannot be read: %v", err))
+		}
+		for name, message := range messages {
+			all[part+"."+strings.TrimPrefix(name, part+".")] = message
+		}
+	}
+	b, err := json.Marshal(all)
 	if err != nil {
-		panic(fmt.Sprintf("words: the texts are compiled in and cannot be read: %v", err))
+		panic(err) // texts alone
 	}
 	return tag, b
 }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/nicksnyder/go-i18n/v2/i18n"
 )
 
 // Every message is there in every language, with the same placeholders.
@@ -69,6 +71,30 @@ func placeholders(message any) []string {
 	}
 	read(message)
 	return slices.Sorted(maps.Keys(found))
+}
+
+// What a page and a widget say of one thing is one text, which a program that says it
+// elsewhere gets by the name of its own part.
+func TestSharedMessages(t *testing.T) {
+	for _, tag := range Languages() {
+		for _, part := range []string{"page", "widget"} {
+			_, b := Texts(part, tag.String())
+			var messages map[string]any
+			if err := json.Unmarshal(b, &messages); err != nil {
+				t.Fatal(err)
+			}
+			if got, want := messages[part+".CLAIMED"], In(tag.String()).Say("CLAIMED", nil); got != want {
+				t.Errorf("in %s a %s calls a legitimate interest %v, not %q", tag, part, got, want)
+			}
+		}
+		for _, state := range []string{"GRANTED", "DENIED", "PENDING", "CLAIMED", "OBJECTED", "OBJECTION_UPHELD", "object", "allow", "email", "legitimate-interest"} {
+			for _, part := range []string{"page.", "widget.", "page.state."} {
+				if _, err := In(tag.String()).localizer.Localize(&i18n.LocalizeConfig{MessageID: part + state}); err == nil {
+					t.Errorf("%s has another text for %s in %s", part, state, tag)
+				}
+			}
+		}
+	}
 }
 
 func TestTheNearestLanguage(t *testing.T) {

@@ -44,7 +44,7 @@ func TestWidgets(t *testing.T) {
 	}
 	webtest.Run[bool](tab, `document.querySelector("opencpm-history").reload().then(() => true)`)
 	said := webtest.Run[string](tab, `[...document.querySelector("opencpm-history").shadowRoot.querySelectorAll("li .line")].map(l => [...l.children].map(e => e.textContent).join("=")).sort().join("; ")`)
-	if want := "Interests=Rock; Newsletter, E-mail=Allowed"; said != want {
+	if want := "Interests=Rock; Newsletter, E-mail=on"; said != want {
 		t.Errorf("the history says %q, want %q", said, want)
 	}
 	if policy := webtest.Run[string](tab, `document.querySelector("opencpm-history").shadowRoot.querySelector("li a").textContent`); policy != "Privacy policy, version 1" {

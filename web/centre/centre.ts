@@ -41,6 +41,13 @@ if (form) {
   });
 }
 
+// What is not saved yet goes with every other form, so that a page that refuses one shows it again.
+for (const other of document.querySelectorAll<HTMLFormElement>("form[method=post]")) {
+  if (form && other !== form) other.addEventListener("formdata", ({ formData }) => {
+    for (const [name, value] of new FormData(form)) if (name !== "mark") formData.append(name, value);
+  });
+}
+
 for (const select of document.querySelectorAll<HTMLSelectElement>(".language select")) select.addEventListener("change", () => select.form!.requestSubmit());
 
 document.querySelector<HTMLElement>("[data-first]")?.focus();

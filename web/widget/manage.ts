@@ -25,7 +25,9 @@ export class Manage extends FormWidget {
   }
 
   protected override stopper_(): HTMLElement | null {
-    return this.options_().some((o) => o.directMarketing) ? this.button_("stop", "stop", () => this.stop_()) : null;
+    const all = this.options_();
+    const word = all.some((o) => o.selected && !o.directMarketing) ? "stopMarketing" : "stop"; // what goes on is not unsubscribed from
+    return all.some((o) => o.directMarketing) ? this.button_(word, "stop", () => this.stop_()) : null;
   }
 
   /** Stops all marketing at once: one step, nothing asked, and said of what was never answered too. */
