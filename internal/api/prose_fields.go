@@ -280,6 +280,7 @@ var fields = map[string]struct {
 	"revision":                       {description: "Counts the revisions from 1."},
 	"archived":                       {description: "Whether it was archived."},
 	"ConfigurationChanges.changes":   {description: "What differs, in the order of the document."},
+	"ConfigurationChanges.warnings":  {description: "What is allowed and does not work as it is, such as a page for sign-ups where `application.unauthenticatedCapture` is off; by its place in the document."},
 	"ConfigurationChanges.applied":   {description: "Whether it was changed; not so in a dry run."},
 	"Difference.action":              {description: "What the document does to it.", values: []string{"add", "change", "archive"}},
 	"Difference.kind":                {description: "What kind of item it is.", values: append(slices.Sorted(maps.Keys(kinds)), consent.KindApplication)},
@@ -333,7 +334,7 @@ var fields = map[string]struct {
 	"FormOption.purpose":         {description: "Why; null for a group."},
 	"FormOption.channel":         {description: "Through which medium; null for a group."},
 
-	"Finding.location": {description: "Where in the template."},
+	"Finding.location": {description: "Where in the template; `purposes.…` and `channels.…` are those of the options that it offers."},
 	"severity":         {description: "An `error` does not work like this, a `warning` is unfair or hard to understand.", values: values(consent.SeverityError, consent.SeverityWarning, consent.SeverityHint)},
 	"Finding.rule":     {description: "The rule.", values: consent.LintRules},
 	"Finding.message":  {description: "What was found, in a sentence."},

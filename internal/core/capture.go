@@ -103,7 +103,7 @@ type captured struct {
 // has the template.
 func (s *Service) capturingFor(ctx context.Context, v Capture) (*consent.Snapshot, error) {
 	if v.ApplicationID == "" {
-		return s.capturing(ctx, v.Form.TemplateID, v.Origin)
+		return s.capturing(ctx, "", v.Form.TemplateID, v.Origin)
 	}
 	snap, err := s.snapshot(ctx, v.ApplicationID)
 	switch {

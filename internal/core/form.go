@@ -60,7 +60,7 @@ func (s *Service) Form(ctx context.Context, a Actor, q FormQuery) (consent.Form,
 // application lets sign-up widgets and pages record without a token, and the page that
 // asks is of one of its origins. The empty origin is that of our own pages.
 func (s *Service) PublicForm(ctx context.Context, q FormQuery, origin string) (consent.Form, error) {
-	snap, err := s.capturing(ctx, q.TemplateID, origin)
+	snap, err := s.capturing(ctx, q.ApplicationID, q.TemplateID, origin)
 	if err != nil {
 		return consent.Form{}, err
 	}
@@ -75,13 +75,20 @@ func (s *Service) Reaches(ctx context.Context, f consent.Form, kind consent.Cont
 	return snap != nil && snap.Reaches(f, kind), err
 }
 
-// capturing gives the application that has a template, by the id of that alone, and that
+// capturing gives the application that has a template, by the id of that alone or, within
+// the application that is named, by its reference, and that
 // takes what strangers send from pages of an origin. Which one it is that it does not
 // take anything is not told.
-func (s *Service) capturing(ctx context.Context, templateID, origin string) (*consent.Snapshot, error) {
+func (s *Service) capturing(ctx context.Context, applicationID, templateID, origin string) (*consent.Snapshot, error) {
 	has := func() *consent.Snapshot {
 		for _, snap := range *s.snapshots.Load() {
-			if t, ok := snap.Template(templateID); ok && t.ID == templateID && snap.Catalogue.Application.UnauthenticatedCapture {
+			t, ok := snap.Template(templateID)
+			if applicationID == "" {
+				ok = ok && t.ID == templateID // a reference is unique within its application alone
+			} else {
+				ok = ok && snap.ApplicationID == applicationID
+			}
+			if ok && snap.Catalogue.Application.UnauthenticatedCapture {
 				return snap
 			}
 		}
