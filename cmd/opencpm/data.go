@@ -325,6 +325,10 @@ func (c *checkCommand) Run(ctx context.Context, io streams) error {
 		if wrong > 0 {
 			return fmt.Errorf("%d citizens and %d records were checked and %d findings made", citizens, records, wrong)
 		}
+		if citizens == 0 {
+			_, err = fmt.Fprintln(io.out, "There are no citizens here. If this is a copy, it may lack opencpm.db-wal.")
+			return err
+		}
 		_, err = fmt.Fprintf(io.out, "%d citizens and %d records were checked: every effective state is what the ledger says, every chain holds.\n", citizens, records)
 		return err
 	})

@@ -103,11 +103,30 @@ func (s *Service) capturing(ctx context.Context, applicationID, templateID, orig
 	}
 	switch {
 	case snap == nil:
+		s.tellClosed(applicationID, templateID)
 		return nil, errNoTemplate
 	case !mayCapture(snap, origin):
 		return nil, errOrigin
 	}
 	return snap, nil
+}
+
+// tellClosed notes, now and then, that a form was asked for which would be shown if its
+// application took sign-ups. Who asked is not told.
+func (s *Service) tellClosed(applicationID, templateID string) {
+	for _, snap := range *s.snapshots.Load() {
+		if t, ok := snap.Template(templateID); ok && (t.ID == templateID || snap.ApplicationID == applicationID) && !snap.Catalogue.Application.UnauthenticatedCapture {
+			s.sayClosed(snap.ApplicationID, "a sign-up form was asked for, but unauthenticatedCapture is off")
+		}
+	}
+}
+
+// sayClosed warns, at most once a minute for an application, why visitors find something
+// closed.
+func (s *Service) sayClosed(applicationID, reason string) {
+	if s.closedTold.take(applicationID) == nil {
+		s.log.Warn(reason, "application", applicationID)
+	}
 }
 
 var errOrigin = consent.Errorf(consent.Forbidden, "The application does not allow pages of this origin.")
@@ -319,6 +338,9 @@ func (s *Service) Answer(ctx context.Context, a Actor, r Request, v FormAnswer) 
 		return Answered{}, err
 	}
 	out := Answered{Answered: done}
+	if done.Invited.TooMany {
+		s.mailWithheld(snap.ApplicationID)
+	}
 	if done.Invited.NoWay {
 		out.Warnings = append(out.Warnings, noWayWarning)
 	}

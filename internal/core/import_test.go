@@ -114,7 +114,9 @@ func TestImportsWarnOfClosedCentres(t *testing.T) {
 				t.Errorf("%s: %v (-want +got):\n%s", when, err, diff)
 			}
 		}
-		put := func(s *core.Service) (core.Imported, error) { return s.PutConfiguration(ctx, editor(snap), "northwind", doc, core.Import{}) }
+		put := func(s *core.Service) (core.Imported, error) {
+			return s.PutConfiguration(ctx, editor(snap), "northwind", doc, core.Import{})
+		}
 		for _, how := range []core.Import{{DryRun: true}, {}} {
 			done, err := s.ImportCatalogue(ctx, "northwind", doc, how)
 			warns("as it is", done, err, capture, closed)

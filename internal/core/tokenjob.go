@@ -120,14 +120,20 @@ func (s *Service) tokenPlan(snap *consent.Snapshot) store.TokenPlan {
 }
 
 // manageURL gives the page for citizens with a token, with the mark in it: that of the
-// settings, or else the first preference centre that shows and changes; empty for none.
+// settings, or else the first preference centre that shows and changes, at its own host
+// where it has one; empty for none.
 func (s *Service) manageURL(snap *consent.Snapshot) string {
 	if u := snap.Catalogue.Application.ManageURL; u != "" {
 		return u
 	}
 	centres := snap.Catalogue.PreferenceCentres
 	i := slices.IndexFunc(centres, func(c consent.PreferenceCentre) bool { return c.Type == consent.ManageCentre && !c.Closed })
-	if i < 0 || s.baseURL == "" {
+	switch {
+	case i < 0:
+		return ""
+	case centres[i].Host != "":
+		return "https://" + centres[i].Host + "/?token=" + tokenMark
+	case s.baseURL == "":
 		return ""
 	}
 	return s.baseURL + "/c/" + centres[i].Slug + "?token=" + tokenMark
