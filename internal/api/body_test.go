@@ -346,6 +346,40 @@ preferenceCentres: [{reference: m, name: M, type: manage, slug: m, brand: {logo:
 	}
 }
 
+// What the guides print can be imported as it stands: the preference centres behind the
+// example of a catalogue, and the one to try double opt-in with.
+func TestExamplesOfTheGuides(t *testing.T) {
+	printed := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile("../../docs/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	block := func(file string) string {
+		t.Helper()
+		_, rest, _ := strings.Cut(printed(file), "```yaml\n")
+		text, _, found := strings.Cut(rest, "```")
+		if !found {
+			t.Fatalf("%s has no example", file)
+		}
+		return text
+	}
+	for name, text := range map[string]string{
+		"preference centres": printed("examples/catalogue.yaml") + "\n" + block("guides/preference-centres.md"),
+		"double opt-in":      block("double-opt-in.md"),
+	} {
+		doc, found, err := api.ReadCatalogue([]byte(text))
+		if err != nil || found != nil || len(doc.PreferenceCentres) == 0 {
+			t.Fatalf("%s: %v, %v", name, found, err)
+		}
+		if err := doc.Check(); err != nil {
+			t.Errorf("%s: %+v", name, err)
+		}
+	}
+}
+
 // decoded gives the JSON of a constant.
 func decoded(t *testing.T, text string) map[string]any {
 	t.Helper()
