@@ -116,16 +116,10 @@ func (s *Service) capturing(ctx context.Context, applicationID, templateID, orig
 func (s *Service) tellClosed(applicationID, templateID string) {
 	for _, snap := range *s.snapshots.Load() {
 		if t, ok := snap.Template(templateID); ok && (t.ID == templateID || snap.ApplicationID == applicationID) && !snap.Catalogue.Application.UnauthenticatedCapture {
-			s.sayClosed(snap.ApplicationID, "a sign-up form was asked for, but unauthenticatedCapture is off")
+			if s.closedTold.take(snap.ApplicationID) == nil {
+				s.log.Warn("a sign-up form was asked for, but unauthenticatedCapture is off", "application", snap.ApplicationID)
+			}
 		}
-	}
-}
-
-// sayClosed warns, at most once a minute for an application, why visitors find something
-// closed.
-func (s *Service) sayClosed(applicationID, reason string) {
-	if s.closedTold.take(applicationID) == nil {
-		s.log.Warn(reason, "application", applicationID)
 	}
 }
 

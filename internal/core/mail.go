@@ -28,8 +28,8 @@ func (s *Service) MailsLeave(ctx context.Context, applicationID string) (bool, e
 		return false, err
 	}
 	leave, err := s.store.MailsLeave(ctx, snap.Application, s.mailer(snap))
-	if err == nil && !leave {
-		s.sayClosed(applicationID, "a page that sends links was asked for, but no mail can leave: there is no application.sender or no mail server, and no citizen-emails subscription")
+	if err == nil && !leave && s.closedTold.take(applicationID) == nil {
+		s.log.Warn("a page that sends links was asked for, but no mail can leave: there is no application.sender or no mail server, and no citizen-emails subscription", "application", applicationID)
 	}
 	return leave, err
 }
