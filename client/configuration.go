@@ -20,15 +20,19 @@ func (c *Client) Configuration(ctx context.Context, applicationID string) (json.
 // ConfigurationUpdate brings the set-up of an application to what a document says.
 type ConfigurationUpdate struct {
 	ApplicationID string
-	Document      any  // is sent as JSON; json.RawMessage goes as it is
-	DryRun        bool // checks and compares only
-	Prune         bool // archives what the document lacks, which else stays
+	// Document is sent as JSON; json.RawMessage goes as it is. An item that it names becomes
+	// exactly what it says.
+	Document any
+	DryRun   bool // checks and compares only
+	Prune    bool // archives the items that the document lacks, which else stay
 }
 
 // ConfigurationChanges says what the document changes, and whether that was done.
 type ConfigurationChanges struct {
 	Changes []ConfigurationChange `json:"changes"`
 	Applied bool                  `json:"applied"`
+	// Warnings say what is allowed and does not work as it is.
+	Warnings []FieldError `json:"warnings"`
 }
 
 // ConfigurationChange is one item that the document changes.
@@ -36,6 +40,11 @@ type ConfigurationChange struct {
 	Action string `json:"action"` // add, change or archive
 	Kind   string `json:"kind"`   // such as option or privacy-policy
 	Key    string `json:"key"`    // id or reference
+	// ID is what the item is called where that is not its key; empty of one that a dry run
+	// would add.
+	ID      string   `json:"id"`
+	Set     []string `json:"set"`     // the fields that get another value
+	Cleared []string `json:"cleared"` // the fields that go
 }
 
 // PutConfiguration imports a set-up, all of it or nothing. The same document again

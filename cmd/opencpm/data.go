@@ -14,6 +14,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/opencpm/opencpm/internal/api"
 	"github.com/opencpm/opencpm/internal/config"
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -219,8 +220,8 @@ type catalogCommand struct {
 type catalogImportCommand struct {
 	config.Store
 	Application string `required:"" placeholder:"ID" help:"The application."`
-	Prune       bool   `env:"-" help:"Archive what the document does not have."`
-	DryRun      bool   `env:"-" help:"Check, and show what would change; change nothing."`
+	Prune       bool   `env:"-" help:"Archive the items that the document does not have, which else stay."`
+	DryRun      bool   `env:"-" help:"Check, and show what would change, field by field; change nothing."`
 	File        string `arg:"" help:"The document, YAML or JSON; - for standard input."`
 }
 
@@ -230,25 +231,45 @@ func (c *catalogImportCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
-	doc, err := consent.ParseCatalogue(text)
+	doc, found, err := api.ReadCatalogue(text)
 	if err != nil {
 		return err
 	}
 	return withCore(ctx, c.Store, func(s *core.Service, _ *identity.Service) error {
-		differences, err := s.ImportCatalogue(ctx, c.Application, doc, core.Import{Prune: c.Prune, DryRun: c.DryRun})
+		done, err := s.ImportCatalogue(ctx, c.Application, doc, core.Import{Prune: c.Prune, DryRun: c.DryRun, Found: found})
 		if err != nil {
 			return err
 		}
-		for _, d := range differences {
-			fmt.Fprintf(io.out, "%-8s %s %s\n", d.Action, d.Kind, d.Key)
+		for _, d := range done.Differences {
+			fmt.Fprintln(io.out, lineOf(d))
+		}
+		for _, w := range done.Warnings {
+			fmt.Fprintf(io.out, "warning  %s: %s\n", w.Location, w.Message)
 		}
 		verdict := "imported"
 		if c.DryRun {
 			verdict = "not imported: a dry run"
 		}
-		_, err = fmt.Fprintf(io.out, "%d differences, %s.\n", len(differences), verdict)
+		_, err = fmt.Fprintf(io.out, "%d differences, %s.\n", len(done.Differences), verdict)
 		return err
 	})
+}
+
+// lineOf says what an import changes: what clients call the item where that is not its
+// key, and of a change the fields that get another value and, with a minus, those that go.
+func lineOf(d core.Difference) string {
+	line := strings.TrimSpace(fmt.Sprintf("%-8s %s %s", d.Action, d.Kind, d.Key))
+	if d.ID != d.Key && d.ID != "" {
+		line += " (id " + d.ID + ")"
+	}
+	fields := d.Set
+	for _, name := range d.Cleared {
+		fields = append(fields, "- "+name)
+	}
+	if len(fields) > 0 {
+		line += ": " + strings.Join(fields, ", ")
+	}
+	return line
 }
 
 func readDocument(path string) ([]byte, error) {
@@ -303,6 +324,10 @@ func (c *checkCommand) Run(ctx context.Context, io streams) error {
 		}
 		if wrong > 0 {
 			return fmt.Errorf("%d citizens and %d records were checked and %d findings made", citizens, records, wrong)
+		}
+		if citizens == 0 {
+			_, err = fmt.Fprintln(io.out, "There are no citizens here. If this is a copy, it may lack opencpm.db-wal.")
+			return err
 		}
 		_, err = fmt.Fprintf(io.out, "%d citizens and %d records were checked: every effective state is what the ledger says, every chain holds.\n", citizens, records)
 		return err

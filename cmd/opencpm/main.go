@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"slices"
 	"syscall"
 
 	"github.com/alecthomas/kong"
@@ -85,8 +86,12 @@ func run(ctx context.Context, args, env []string, io streams) int {
 func complain(w io.Writer, err error) {
 	fmt.Fprintln(w, "opencpm:", err)
 	var e *consent.Error
-	if errors.As(err, &e) {
-		for _, f := range e.Fields {
+	if !errors.As(err, &e) {
+		return
+	}
+	for i, f := range e.Fields {
+		// What else is wrong at a place, or within it, follows from the first.
+		if !slices.ContainsFunc(e.Fields[:i], func(known consent.FieldError) bool { return consent.Within(f.Location, known.Location) }) {
 			fmt.Fprintf(w, "  %s: %s\n", f.Location, f.Message)
 		}
 	}

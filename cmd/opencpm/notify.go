@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"net"
+	"net/url"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/config"
@@ -15,6 +17,17 @@ import (
 func (s *server) sayWhoIsTold() {
 	if s.config.Has(config.RoleDeliver) && len(s.config.OperatorEmail) == 0 {
 		s.log.Info("nobody is told by mail of webhook endpoints that fail: set operator-email and a mail server, or watch the metric opencpm_webhook_endpoints_failing")
+	}
+}
+
+// sayWhereLinksLead warns at the start where citizens could follow no link of their mails.
+func (s *server) sayWhereLinksLead() {
+	u, err := url.Parse(s.baseURL)
+	if err != nil || s.config.SMTPURL.IsZero() {
+		return
+	}
+	if ip := net.ParseIP(u.Hostname()); u.Hostname() == "localhost" || ip != nil && (ip.IsLoopback() || ip.IsUnspecified()) {
+		s.log.Warn("the links in mails lead to this machine alone: set base-url to the URL under which citizens reach this server", "base_url", s.baseURL)
 	}
 }
 

@@ -141,6 +141,7 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 func (s *server) run(ctx context.Context) error {
 	s.log.Info("listening", "addr", s.listener.Addr().String(), "url", s.baseURL, "roles", s.config.Roles, "version", versionText())
 	s.sayWhoIsTold()
+	s.sayWhereLinksLead()
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var parts sync.WaitGroup

@@ -20,6 +20,8 @@ type call struct {
 	origin string     // of the page that calls, where it is not one of ours; empty for none
 	// header sets a field of the answer.
 	header func(name, value string)
+	// body is what is wrong with the body by its schema, once that has been read.
+	body *consent.Faults
 }
 
 type callKey struct{}
@@ -67,7 +69,7 @@ func (s *server) admit(scope consent.Scope, own bool) func(huma.Context, func(hu
 			_ = huma.WriteErr(s.huma, hc, 0, "", err) // a client that went away is no one's concern
 			return
 		}
-		next(huma.WithValue(hc, callKey{}, call{s, actor, s.originOf(hc), hc.SetHeader}))
+		next(huma.WithValue(hc, callKey{}, call{s, actor, s.originOf(hc), hc.SetHeader, new(consent.Faults)}))
 	}
 }
 

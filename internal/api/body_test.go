@@ -1,18 +1,21 @@
 package api_test
 
 import (
-	"cmp"
+	stdcmp "cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/opencpm/opencpm/internal/api"
+	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
 )
 
@@ -130,7 +133,7 @@ func TestEveryWrongValueIsRefusedWhereItStands(t *testing.T) {
 			if a := w.send("POST", path, made); a.StatusCode != http.StatusCreated && a.StatusCode != http.StatusConflict {
 				t.Fatalf("the example of %s answered %d: %s", path, a.StatusCode, a.text)
 			}
-			key, _ := cmp.Or(example["id"], example["reference"]).(string)
+			key, _ := stdcmp.Or(example["id"], example["reference"]).(string)
 			ids[path+"/{id}"], ids[path+"/{id}/draft"] = key, key
 		}
 	}
@@ -273,6 +276,108 @@ func TestAllFaultsAtOnce(t *testing.T) {
 		`{"applicationId": "northwind", "externalRef": "CUST-1", "privacyPolicyRef": "none", "obtainedAt": "2999-01-01",
 		"changes": [{"optionId": "none", "justification": "consent", "state": "CLAIMED"}, {"optionId": "newsletter-email", "justification": "contract", "state": "CLAIMED"}]}`,
 		"body.privacyPolicyRef", "body.obtainedAt", "body.changes[0].optionId", "body.changes[0].state", "body.changes[1].justification")
+}
+
+// What is wrong with the query and what is wrong with the body are told at once.
+func TestFaultsOfQueryAndBodyAtOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, api.Options{})
+	w.refused(http.StatusUnprocessableEntity, "PUT", "/v1/configuration/templates/t/draft", `{"name": {"en": "N"}, "blocks": [5]}`,
+		"query.applicationId", "body.reference", "body.name", "body.blocks[0]")
+	w.refused(http.StatusUnprocessableEntity, "PUT", configuration+"?applicationId=northwind&dryRun=perhaps",
+		`{"application": {"name": "N"}, "purposes": [{"id": "p", "name": {"en": "P"}}], "preferenceCentres": [{"reference": "c", "name": "C", "type": "manage", "slug": "c", "brand": {"logo": "no…"}}]}`,
+		"query.dryRun", "body.purposes[0].name", "body.preferenceCentres[0].brand.logo")
+	a := w.refused(http.StatusUnprocessableEntity, "PUT", configuration+"?applicationId=northwind",
+		`{"application": {"name": "N"}, "purposes": [{"id": "p", "name": {"en": "P"}}], "ruleSets": [{"reference": "r", "name": "R", "channels": ["none"]}]}`,
+		"body.purposes[0].name", "body.ruleSets[0].channels[0]")
+	if !strings.Contains(a.text, "for several languages use label") {
+		t.Error(a.text)
+	}
+}
+
+// A file is read as the API reads a body, and what no schema knows is a fault.
+func TestReadCatalogue(t *testing.T) {
+	doc, found, err := api.ReadCatalogue([]byte(`
+application: {name: N, defaultLocal: en, locales: en}
+purpose: []
+purposes: [{id: a, name: {en: A}, label: {en: A, anything: B}}, {id: b, nmae: B, name: C}]
+options: [{id: o, justifications: [{base: consent}]}]
+preferenceCentres: [{reference: m, name: M, type: manage, slug: m, brand: {logo: "iVBOR…"}}]
+`))
+	if err != nil || doc.Application.Name != "N" || len(doc.Purposes) != 2 || doc.Purposes[1].Name != "C" {
+		t.Fatal(doc, err)
+	}
+	got := map[string]string{}
+	for _, f := range found {
+		got[f.Location] = f.Message
+	}
+	want := map[string]string{
+		"application.defaultLocal":           "there is no such field; did you mean defaultLocale?",
+		"application.locales":                "must be a list",
+		"purpose":                            "there is no such field; did you mean purposes?",
+		"purposes[0].name":                   "must be a string; for several languages use label",
+		"purposes[1].nmae":                   "there is no such field; did you mean name?",
+		"options[0].party":                   "must be given",
+		"options[0].purpose":                 "must be given",
+		"options[0].channel":                 "must be given",
+		"options[0].justifications[0].base":  "there is no such field",
+		"options[0].justifications[0].basis": "must be given",
+		"preferenceCentres[0].brand.logo":    "is not base64",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, doc := range []string{"", "- 1", "{", "5"} {
+		if _, _, err := api.ReadCatalogue([]byte(doc)); consent.KindOf(err) != consent.Invalid && consent.KindOf(err) != consent.Malformed {
+			t.Errorf("%q: %v", doc, err)
+		}
+	}
+	text, err := os.ReadFile("../../docs/examples/catalogue.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict, err := consent.ParseCatalogue(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, found, err := api.ReadCatalogue(text)
+	if diff := cmp.Diff(strict, read); err != nil || found != nil || diff != "" {
+		t.Errorf("%v, %v (-strict +read):\n%s", found, err, diff)
+	}
+}
+
+// What the guides print can be imported as it stands: the preference centres behind the
+// example of a catalogue, and the one to try double opt-in with.
+func TestExamplesOfTheGuides(t *testing.T) {
+	printed := func(file string) string {
+		t.Helper()
+		text, err := os.ReadFile("../../docs/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(text)
+	}
+	block := func(file string) string {
+		t.Helper()
+		_, rest, _ := strings.Cut(printed(file), "```yaml\n")
+		text, _, found := strings.Cut(rest, "```")
+		if !found {
+			t.Fatalf("%s has no example", file)
+		}
+		return text
+	}
+	for name, text := range map[string]string{
+		"preference centres": printed("examples/catalogue.yaml") + "\n" + block("guides/preference-centres.md"),
+		"double opt-in":      block("double-opt-in.md"),
+	} {
+		doc, found, err := api.ReadCatalogue([]byte(text))
+		if err != nil || found != nil || len(doc.PreferenceCentres) == 0 {
+			t.Fatalf("%s: %v, %v", name, found, err)
+		}
+		if err := doc.Check(); err != nil {
+			t.Errorf("%s: %+v", name, err)
+		}
+	}
 }
 
 // decoded gives the JSON of a constant.

@@ -23,6 +23,19 @@ func (s *server) getConfiguration(ctx context.Context, actor core.Actor, in *App
 	return s.Core.Configuration(ctx, actor, in.ApplicationID)
 }
 
+// ReadCatalogue reads a catalogue from a file, YAML or JSON, by the schema by which the
+// API reads it, but takes no names that the schema does not know. What is found wrong has
+// been left out of the catalogue, and is for core to report with what it finds itself.
+func ReadCatalogue(doc []byte) (c consent.Catalogue, found consent.Faults, err error) {
+	asJSON, err := consent.CatalogueJSON(doc)
+	if err != nil {
+		return c, nil, err
+	}
+	r := newRegistry()
+	found, err = reading{registry: r, strict: true}.decode(new(body[consent.Catalogue]).schema(r), asJSON, &c)
+	return c, found, err
+}
+
 type putConfigurationInput struct {
 	ApplicationQuery
 	DryRun bool `query:"dryRun" doc:"Check, and say what would change; change nothing."`
@@ -32,22 +45,32 @@ type putConfigurationInput struct {
 
 // configurationChanges says what a document changes.
 type configurationChanges struct {
-	Changes []difference `json:"changes"`
-	Applied bool         `json:"applied"`
+	Changes  []difference `json:"changes"`
+	Applied  bool         `json:"applied"`
+	Warnings []fault      `json:"warnings,omitempty"`
 }
 
 type difference struct {
-	Action string `json:"action"`
-	Kind   string `json:"kind"`
-	Key    string `json:"key"`
+	Action  string   `json:"action"`
+	Kind    string   `json:"kind"`
+	Key     string   `json:"key"`
+	ID      string   `json:"id,omitempty" doc:"What the item is called where that is not its key, such as a template, which widgets name by it. A dry run has none of an item that it would add."`
+	Set     []string `json:"set,omitempty" doc:"The fields of a changed item that get another value."`
+	Cleared []string `json:"cleared,omitempty" doc:"The fields of a changed item that go, since the document names the item without them."`
 }
 
 func (s *server) putConfiguration(ctx context.Context, actor core.Actor, in *putConfigurationInput) (configurationChanges, error) {
 	doc, request := in.read()
-	found, err := s.Core.PutConfiguration(ctx, actor, request, in.ApplicationID, doc, core.Import{Prune: in.Prune, DryRun: in.DryRun})
-	out := configurationChanges{make([]difference, len(found)), !in.DryRun}
-	for i, d := range found {
+	done, err := s.Core.PutConfiguration(ctx, actor, in.ApplicationID, doc, core.Import{Prune: in.Prune, DryRun: in.DryRun, Found: request.Found})
+	out := configurationChanges{Changes: make([]difference, len(done.Differences)), Applied: !in.DryRun}
+	for i, d := range done.Differences {
+		if d.ID == d.Key {
+			d.ID = ""
+		}
 		out.Changes[i] = difference(d)
+	}
+	for _, w := range done.Warnings {
+		out.Warnings = append(out.Warnings, fault{locate("body", w.Location), w.Message})
 	}
 	return out, err
 }

@@ -23,11 +23,6 @@ import (
 
 // config says how huma serves and documents the API.
 func (s *server) config() huma.Config {
-	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
-	registry.RegisterTypeAlias(reflect.TypeFor[consent.Text](), reflect.TypeFor[*string]())
-	registry.RegisterTypeAlias(reflect.TypeFor[consent.Timestamp](), reflect.TypeFor[*time.Time]())
-	registry.RegisterTypeAlias(reflect.TypeFor[consent.ID](), reflect.TypeFor[idSchema]())
-	registry.RegisterTypeAlias(reflect.TypeFor[consent.Localised](), reflect.TypeFor[localisedSchema]())
 	server := s.BaseURL
 	if server == "" {
 		server = "/"
@@ -41,7 +36,7 @@ func (s *server) config() huma.Config {
 			},
 			Servers: []*huma.Server{{URL: server}},
 			Tags:    tags,
-			Components: &huma.Components{Schemas: registry, SecuritySchemes: map[string]*huma.SecurityScheme{
+			Components: &huma.Components{Schemas: newRegistry(), SecuritySchemes: map[string]*huma.SecurityScheme{
 				"oauth2": {
 					Type: "oauth2", Description: "`Authorization: Bearer <token>`, with a token from `POST " + tokenPath + "`.",
 					Flows: &huma.OAuthFlows{ClientCredentials: &huma.OAuthFlow{TokenURL: s.BaseURL + tokenPath, Scopes: scopes()}},
@@ -55,6 +50,16 @@ func (s *server) config() huma.Config {
 	}
 	c.AllowAdditionalPropertiesByDefault = true // what a request holds beyond its schema is ignored
 	return c
+}
+
+// newRegistry gives an empty list of schemas that knows our types.
+func newRegistry() huma.Registry {
+	registry := huma.NewMapRegistry("#/components/schemas/", huma.DefaultSchemaNamer)
+	registry.RegisterTypeAlias(reflect.TypeFor[consent.Text](), reflect.TypeFor[*string]())
+	registry.RegisterTypeAlias(reflect.TypeFor[consent.Timestamp](), reflect.TypeFor[*time.Time]())
+	registry.RegisterTypeAlias(reflect.TypeFor[consent.ID](), reflect.TypeFor[idSchema]())
+	registry.RegisterTypeAlias(reflect.TypeFor[consent.Localised](), reflect.TypeFor[localisedSchema]())
+	return registry
 }
 
 // writeJSON writes an answer. That the client went away is no one's concern.

@@ -38,12 +38,13 @@ func (s *server) getConsentState(ctx context.Context, actor core.Actor, in *getC
 }
 
 type getPublicConsentStateInput struct {
-	TemplateID string `query:"templateId" required:"true" maxLength:"100" doc:"The template, by id."`
+	ApplicationID string `query:"applicationId" maxLength:"50" doc:"May be left out where the template is named by its id."`
+	TemplateID    string `query:"templateId" required:"true" maxLength:"100" doc:"The template, by id or, within the application, by reference."`
 	Wording
 }
 
 func (s *server) getPublicConsentState(ctx context.Context, _ core.Actor, in *getPublicConsentStateInput) (consent.Form, error) {
-	f, err := s.Core.PublicForm(ctx, in.ask(core.FormQuery{TemplateID: in.TemplateID}), callOf(ctx).origin)
+	f, err := s.Core.PublicForm(ctx, in.ask(core.FormQuery{ApplicationID: in.ApplicationID, TemplateID: in.TemplateID}), callOf(ctx).origin)
 	return inItsLanguage(ctx, f, err)
 }
 

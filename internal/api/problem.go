@@ -108,7 +108,7 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 	for _, f := range e.Fields {
 		// What else is wrong at a place, or within it, follows from the first.
 		at := locate(where, f.Location)
-		if !slices.ContainsFunc(p.Errors, func(known fault) bool { return within(at, known.Location) }) {
+		if !slices.ContainsFunc(p.Errors, func(known fault) bool { return consent.Within(at, known.Location) }) {
 			p.Errors = append(p.Errors, fault{at, f.Message})
 		}
 	}
@@ -119,12 +119,6 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 		p.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
 	}
 	return p
-}
-
-// within reports whether a place is another one or lies in it.
-func within(at, outer string) bool {
-	rest, ok := strings.CutPrefix(at, outer)
-	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // locate gives the place within the request, for core knows fields alone.
@@ -171,10 +165,14 @@ func humaError(hc huma.Context, _ int, _ string, errs ...error) huma.StatusError
 			err = e
 		}
 	}
+	call := callOf(hc.Context())
+	s := call.server
 	if err == nil {
+		for _, f := range *call.body {
+			faults.Add(locate("body", f.Location), "%s", f.Message)
+		}
 		err = faults.Err()
 	}
-	s := callOf(hc.Context()).server
 	s.note(hc.Context(), err)
 	where := "query"
 	if hc.Operation().RequestBody != nil || hc.Method() == http.MethodPost {

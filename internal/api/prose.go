@@ -521,7 +521,8 @@ var operations = withKinds(map[string]prose{
 	},
 	"putConfiguration": {
 		tag: tagConfiguration, summary: "Import a set-up", yaml: true, errors: []int{http.StatusNotFound, http.StatusConflict},
-		description: "Brings the set-up to what the document says, all or nothing: adds and changes by id or reference. What the document lacks stays, unless `prune` archives it. " +
+		description: "Brings the set-up to what the document says, all or nothing: adds and changes by id or reference. Items that the document lacks stay, unless `prune` archives them; " +
+			"an item that it names, and `application`, become exactly what it says: the fields that it leaves out are cleared. `dryRun` names them. " +
 			"The same document again changes nothing. YAML must do without anchors and tags.",
 		request: `{"application": {"name": "Northwind Retail", "defaultLocale": "en", "locales": ["en", "de"], "allowedOrigins": ["https://shop.example"],
 			"sender": {"name": "Northwind Retail", "address": "hello@northwind.example"}, "tokenRegeneration": {"every": "P30D", "validFor": "P60D"}}, "channels": [{"id": "email", "name": "E-mail"}],

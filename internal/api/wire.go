@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net"
 	"net/http"
@@ -78,21 +79,28 @@ func (b *body[T]) Resolve(hc huma.Context) []error {
 	}
 	digest := sha256.Sum256(data)
 	b.request.Digest, b.request.IdempotencyKey = digest[:], hc.Header(idempotencyKey)
-	registry := callOf(hc.Context()).server.huma.OpenAPI().Components.Schemas
+	call := callOf(hc.Context())
+	registry := call.server.huma.OpenAPI().Components.Schemas
 	if b.request.Found, err = decode(registry, content[jsonType].Schema, data, &b.value); err != nil {
 		return []error{err}
 	}
+	*call.body = b.request.Found
 	return nil
 }
 
 // decode reads JSON into a value, leaving out what does not keep to the schema and
 // noting where that is. It fails where nothing can be made of the JSON at all.
 func decode(r huma.Registry, s *huma.Schema, data []byte, value any) (found consent.Faults, err error) {
+	return reading{registry: r}.decode(s, data, value)
+}
+
+func (f reading) decode(s *huma.Schema, data []byte, value any) (found consent.Faults, err error) {
 	tree, err := parse(data)
 	if err != nil {
 		return nil, err
 	}
-	if usable := check(r, s, tree, "", &found); !usable {
+	usable := f.check(s, tree, "")
+	if found = f.faults; !usable {
 		return nil, found.Err()
 	}
 	if found != nil {
@@ -185,12 +193,19 @@ func parse(data []byte) (tree any, err error) {
 	return tree, nil
 }
 
+// reading gathers where what was sent does not keep to its published schema.
+type reading struct {
+	registry huma.Registry
+	strict   bool // names that the schema does not know are faults; else they are ignored
+	faults   consent.Faults
+}
+
 // check notes where a JSON value does not keep to its published schema: types,
 // formats, lengths and what must be given. It takes what does not keep to it out of
 // objects and lists, and reports whether v itself is usable. What else breaks a rule
-// core says better, values that are none of an enumeration included. Names that the
-// schema does not know are ignored.
-func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Faults) (usable bool) {
+// core says better, values that are none of an enumeration included.
+func (f *reading) check(s *huma.Schema, v any, at string) (usable bool) {
+	r, faults := f.registry, &f.faults
 	for s.Ref != "" {
 		s = r.SchemaFromRef(s.Ref)
 	}
@@ -204,7 +219,7 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 				if a.Type == huma.TypeObject && slices.ContainsFunc(s.OneOf, isList) {
 					at += "[0]" // what may stand without a list is the first of one to core
 				}
-				return check(r, a, v, at, faults)
+				return f.check(a, v, at)
 			}
 			if a.Type != nullType {
 				names = append(names, typeNames[a.Type])
@@ -219,31 +234,14 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 	}
 	switch v := v.(type) {
 	case map[string]any:
-		if all, ok := s.AdditionalProperties.(*huma.Schema); ok {
-			for name, value := range v { // which is the caller's own: the place does not repeat it
-				if value != nil && !check(r, all, value, at, faults) {
-					delete(v, name)
-				}
-			}
-		}
-		for _, name := range sortedNames(s.Properties) {
-			place := strings.TrimPrefix(at+"."+name, ".")
-			switch value := v[name]; {
-			case value != nil:
-				if !check(r, s.Properties[name], value, place, faults) {
-					delete(v, name)
-				}
-			case slices.Contains(s.Required, name):
-				faults.Add(place, "must be given")
-			}
-		}
+		f.object(s, v, at)
 	case []any:
 		if s.MaxItems != nil && len(v) > *s.MaxItems {
 			faults.Add(at, "must hold at most %d", *s.MaxItems)
 			return false
 		}
 		for i, item := range v {
-			if !check(r, s.Items, item, fmt.Sprintf("%s[%d]", at, i), faults) {
+			if !f.check(s.Items, item, fmt.Sprintf("%s[%d]", at, i)) {
 				v[i] = nil
 			}
 		}
@@ -253,30 +251,95 @@ func check(r huma.Registry, s *huma.Schema, v any, at string, faults *consent.Fa
 			return false
 		}
 	case string:
-		var wrong consent.Faults
-		if s.MaxLength != nil {
-			least := 0
-			if s.MinLength != nil {
-				least = *s.MinLength
-			}
-			consent.CheckText(&wrong, at, v, least, *s.MaxLength)
-		}
-		var err error
-		switch {
-		case s.Format == "uuid":
-			_, err = consent.ParseID(v)
-		case s.Extensions["format"] == dateTime:
-			_, err = consent.ParseInstant(v)
-		}
-		if err != nil {
-			wrong.Add(at, "%v", err)
-		}
-		for _, f := range wrong {
-			faults.Add(f.Location, "%s", f.Message)
-		}
-		return wrong == nil
+		return f.text(s, v, at)
 	}
 	return true
+}
+
+// object checks the fields of an object.
+func (f *reading) object(s *huma.Schema, v map[string]any, at string) {
+	if all, ok := s.AdditionalProperties.(*huma.Schema); ok {
+		for name, value := range v { // which is the caller's own: the place does not repeat it
+			if value != nil && !f.check(all, value, at) {
+				delete(v, name)
+			}
+		}
+	}
+	for _, name := range sortedNames(s.Properties) {
+		place := strings.TrimPrefix(at+"."+name, ".")
+		switch value := v[name]; {
+		case value == nil:
+			if slices.Contains(s.Required, name) {
+				f.faults.Add(place, "must be given")
+			}
+		case name == "name" && s.Properties["label"] != nil && typeOf(value) == huma.TypeObject:
+			f.faults.Add(place, "must be a string; for several languages use label")
+			delete(v, name)
+		case !f.check(s.Properties[name], value, place):
+			delete(v, name)
+		}
+	}
+	if _, open := s.AdditionalProperties.(*huma.Schema); f.strict && !open {
+		f.unknown(s, v, at)
+	}
+}
+
+// unknown notes the names of an object that its schema does not have.
+func (f *reading) unknown(s *huma.Schema, v map[string]any, at string) {
+	known := sortedNames(s.Properties)
+	for _, name := range slices.Sorted(maps.Keys(v)) {
+		if s.Properties[name] != nil {
+			continue
+		}
+		message := "there is no such field"
+		if i := slices.IndexFunc(known, func(other string) bool { return alike(name, other) }); i >= 0 {
+			message += "; did you mean " + known[i] + "?"
+		}
+		f.faults.Add(strings.TrimPrefix(at+"."+name, "."), "%s", message)
+	}
+}
+
+// alike reports whether one name may be a slip of the other: apart from capitals one
+// letter is wrong, missing or too much, or two have changed places.
+func alike(a, b string) bool {
+	a, b = strings.ToLower(a), strings.ToLower(b)
+	for a != "" && b != "" && a[0] == b[0] {
+		a, b = a[1:], b[1:]
+	}
+	for a != "" && b != "" && a[len(a)-1] == b[len(b)-1] {
+		a, b = a[:len(a)-1], b[:len(b)-1]
+	}
+	return len(a) < 2 && len(b) < 2 || len(a) == 2 && len(b) == 2 && a[0] == b[1] && a[1] == b[0]
+}
+
+// text checks the length and the format of a string.
+func (f *reading) text(s *huma.Schema, v, at string) (usable bool) {
+	var wrong consent.Faults
+	if s.MaxLength != nil {
+		least := 0
+		if s.MinLength != nil {
+			least = *s.MinLength
+		}
+		consent.CheckText(&wrong, at, v, least, *s.MaxLength)
+	}
+	var err error
+	switch {
+	case s.Format == "uuid":
+		_, err = consent.ParseID(v)
+	case s.Extensions["format"] == dateTime:
+		_, err = consent.ParseInstant(v)
+	case s.ContentEncoding == "base64":
+		if _, err = base64.StdEncoding.DecodeString(v); err != nil {
+			err = errors.New("is not base64")
+		}
+	}
+	if err != nil {
+		wrong.Add(at, "%v", err)
+	}
+	for _, w := range wrong {
+		f.faults.Add(w.Location, "%s", w.Message)
+	}
+	return wrong == nil
 }
 
 func isList(s *huma.Schema) bool { return s.Type == huma.TypeArray }

@@ -16,7 +16,7 @@ import (
 // Mail says how e-mail is sent and who is told of trouble by it.
 type Mail struct {
 	SMTPURL       SMTPURL   `group:"Mail" name:"smtp-url" flag:"-" placeholder:"URL" help:"Mail server, for mail to operators and, with the sender that each application names, to citizens, as smtp://user:password@host:587, which must speak STARTTLS, or smtps://host:465. With ?tls=none mail goes unencrypted and without a password, to loopback and private addresses only."`
-	MailFrom      Mailbox   `group:"Mail" placeholder:"ADDRESS" help:"Sender of mail to operators, as name@example.com or \"Name <name@example.com>\"."`
+	MailFrom      Mailbox   `group:"Mail" placeholder:"ADDRESS" help:"Sender of mail to operators, as name@example.com or \"Name <name@example.com>\"; needed with operator-email alone. Mail to citizens is from the sender of their application."`
 	OperatorEmail []Mailbox `group:"Mail" placeholder:"ADDRESS" help:"Who is told when the endpoint of a webhook has been failing for an hour, says that it is gone, or is back. May be repeated."`
 }
 
@@ -25,8 +25,8 @@ func (m Mail) Check() error {
 	switch {
 	case len(m.OperatorEmail) > 0 && m.SMTPURL.IsZero():
 		return errors.New("operator-email is set, but no mail server: set OPENCPM_SMTP_URL or OPENCPM_SMTP_URL_FILE")
-	case !m.SMTPURL.IsZero() && m.MailFrom == "":
-		return errors.New("a mail server is set, but no sender: give --mail-from ADDRESS or set OPENCPM_MAIL_FROM")
+	case len(m.OperatorEmail) > 0 && m.MailFrom == "":
+		return errors.New("operator-email is set, but not who mail to operators is from: give --mail-from ADDRESS or set OPENCPM_MAIL_FROM")
 	}
 	return nil
 }

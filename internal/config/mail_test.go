@@ -41,11 +41,12 @@ func TestSMTPURL(t *testing.T) {
 func TestMailCheck(t *testing.T) {
 	const server = "OPENCPM_SMTP_URL=smtp://mail.example.com"
 	for name, test := range map[string]struct{ args, env, wantPart string }{
-		"nothing":               {},
-		"all":                   {args: " --mail-from cpm@example.com --operator-email a@example.com,b@example.com", env: server},
-		"nobody is told":        {args: " --mail-from CPM<cpm@example.com>", env: server},
-		"operators, no server":  {args: " --operator-email a@example.com", wantPart: "set OPENCPM_SMTP_URL"},
-		"server without sender": {env: server, wantPart: "give --mail-from ADDRESS"},
+		"nothing":              {},
+		"all":                  {args: " --mail-from cpm@example.com --operator-email a@example.com,b@example.com", env: server},
+		"nobody is told":       {args: " --mail-from CPM<cpm@example.com>", env: server},
+		"operators, no server": {args: " --operator-email a@example.com", wantPart: "set OPENCPM_SMTP_URL"},
+		"citizens alone":       {env: server},
+		"operators, no sender": {args: " --operator-email a@example.com", env: server, wantPart: "give --mail-from ADDRESS"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, _, err := parse("serve"+test.args, test.env)

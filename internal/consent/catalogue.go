@@ -256,12 +256,22 @@ func (l Localised) MarshalJSON() ([]byte, error) {
 	return json.Marshal(map[string]string(l))
 }
 
-// ParseCatalogue reads the document, YAML or JSON, and checks that it has no
-// unknown keys. Whether its content holds together is Check's to say.
-func ParseCatalogue(doc []byte) (Catalogue, error) {
+// CatalogueJSON gives the JSON of a document that is YAML or JSON.
+func CatalogueJSON(doc []byte) ([]byte, error) {
 	asJSON, err := yaml.YAMLToJSON(doc)
 	if err != nil {
-		return Catalogue{}, &Error{Kind: Malformed, Message: "The catalogue is neither YAML nor JSON: " + yamlReason(err)}
+		return nil, &Error{Kind: Malformed, Message: "The catalogue is neither YAML nor JSON: " + yamlReason(err)}
+	}
+	return asJSON, nil
+}
+
+// ParseCatalogue reads the document, YAML or JSON, and checks that it has no
+// unknown keys; it stops at the first fault. Whether its content holds together is
+// Check's to say.
+func ParseCatalogue(doc []byte) (Catalogue, error) {
+	asJSON, err := CatalogueJSON(doc)
+	if err != nil {
+		return Catalogue{}, err
 	}
 	var c Catalogue
 	d := json.NewDecoder(strings.NewReader(string(asJSON)))

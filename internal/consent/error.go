@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -91,6 +92,12 @@ func (f *Faults) Add(location, format string, args ...any) {
 // At reports whether a fault was noted at a location.
 func (f Faults) At(location string) bool {
 	return slices.ContainsFunc(f, func(known FieldError) bool { return known.Location == location })
+}
+
+// Within reports whether a place of a request is another one or lies in it.
+func Within(place, outer string) bool {
+	rest, ok := strings.CutPrefix(place, outer)
+	return ok && (rest == "" || rest[0] == '.' || rest[0] == '[')
 }
 
 // Err is nil when nothing was noted, and otherwise an Invalid error that carries

@@ -17,8 +17,8 @@ func formWorld(t testing.TB, rules ...RuleSet) *Snapshot {
 	t.Helper()
 	c := Catalogue{
 		Application: ApplicationSettings{Name: "N", DefaultLocale: "en", Locales: []string{"en", "de"}},
-		Parties:     []Party{{ID: "p", Name: "P"}}, Purposes: []Purpose{{ID: "u", Name: "U"}},
-		Channels:             []Channel{{ID: "email", Name: "E"}, {ID: "sms", Name: "S"}},
+		Parties:     []Party{{ID: "p", Name: "P"}}, Purposes: []Purpose{{ID: "u", Name: "U", Label: Localised{"en": "U", "de": "U"}}},
+		Channels:             []Channel{{ID: "email", Name: "E", Label: Localised{"en": "E", "de": "E"}}, {ID: "sms", Name: "S"}},
 		PermissionStatements: []PermissionStatement{{Reference: "s", Text: Localised{"en": "E", "de": "D"}}},
 		PrivacyPolicies:      []PrivacyPolicy{{Reference: "pp", Name: "PP", Versions: []PolicyVersion{{"1", "https://example.com"}}}},
 		Preferences:          []Preference{{Reference: "topics", Kind: MultiChoice, Label: Localised{"en": "T", "de": "T"}, Choices: []Choice{{"a", Localised{"en": "A", "de": "A"}}, {"b", Localised{"en": "B", "de": "B"}}}}},
@@ -223,7 +223,7 @@ func TestLint(t *testing.T) {
 				o.Card = &ValueCard{Localised{"en": "We write to you weekly.", "de": "Wir schreiben wöchentlich."}, Localised{"en": "You lose the news.", "de": "Wir schreiben nicht."}}
 			}), "warning negative-wording blocks[0].options[0].card.off",
 		},
-		"unreachable": {option(func(o *BlockOption) { o.Option = "o1" }), "hint unreachable-option blocks[0].options[0]"},
+		"unreachable": {option(func(o *BlockOption) { o.Option = "o1" }), "hint unreachable-option blocks[0].options[0],warning missing-translation channels.sms.label"},
 		"archived":    {option(func(o *BlockOption) { o.Option = "gone" }), "error invalid blocks[0].options[0].option"},
 		"twice":       {Template{Reference: "t", Name: "T", PrivacyPolicy: "pp", Blocks: []Block{{Type: PermissionsBlock, Statement: "s", Options: []BlockOption{good.Blocks[0].Options[0], good.Blocks[0].Options[0]}}}}, "error duplicate-option blocks[0].options[1]"},
 		"no policy":   {Template{Reference: "t", Name: "T", Blocks: []Block{{Type: MultiChoiceBlock, Preference: "topics"}}}, "warning no-policy privacyPolicy"},
@@ -235,6 +235,37 @@ func TestLint(t *testing.T) {
 		var got []string
 		for _, f := range s.Lint(c.template) {
 			got = append(got, fmt.Sprintf("%s %s %s", f.Severity, f.Rule, f.Location))
+		}
+		if strings.Join(got, ",") != c.want {
+			t.Errorf("%s: found %v, want %s", name, got, c.want)
+		}
+	}
+}
+
+// Topics and columns of a preference centre have names of their own, in every language.
+func TestLintOfTheNamesOfTopics(t *testing.T) {
+	s := formWorld(t)
+	whole, _ := s.Template("t")
+	one := whole.Template
+	one.Blocks = []Block{{Type: PermissionsBlock, Statement: "s", Options: whole.Blocks[0].Options[:1]}} // by email alone
+	for name, c := range map[string]struct {
+		template Template
+		purpose  Localised
+		want     string
+	}{
+		"named":                {one, Localised{"en": "Offers", "de": "Angebote"}, ""},
+		"without a label":      {one, nil, `purposes.u.label There is no text in de: preference centres show "U".`},
+		"in English alone":     {one, Localised{"en": "Offers"}, `purposes.u.label There is no text in de: preference centres show "Offers".`},
+		"without a language":   {one, Localised{"": "Offers"}, `purposes.u.label There is no text in de: preference centres show "Offers".`},
+		"in German alone":      {one, Localised{"de": "Angebote"}, `purposes.u.label There is no text in en: preference centres show "Angebote".`},
+		"of what it uses, too": {whole.Template, Localised{"en": "Offers", "de": "Angebote"}, `channels.sms.label There is no text in de: preference centres show "S".`},
+	} {
+		s.Catalogue.Purposes[0].Label = c.purpose
+		var got []string
+		for _, f := range s.Lint(c.template) {
+			if f.Rule == RuleTranslation {
+				got = append(got, f.Location+" "+f.Message)
+			}
 		}
 		if strings.Join(got, ",") != c.want {
 			t.Errorf("%s: found %v, want %s", name, got, c.want)

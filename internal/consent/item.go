@@ -1,7 +1,9 @@
 package consent
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -202,6 +204,26 @@ func NewItem(kind string, fields Fields) (Item, error) {
 	}
 	items, err := c.Items()
 	return items[len(items)-1], err
+}
+
+// Compare gives the fields that another item has with another value, or has alone, and
+// those that it lacks, both in the order of the alphabet.
+func (it Item) Compare(other Item) (set, cleared []string, err error) {
+	var was, is Fields
+	if err := errors.Join(json.Unmarshal(it.Body, &was), json.Unmarshal(other.Body, &is)); err != nil {
+		return nil, nil, err
+	}
+	for _, name := range slices.Sorted(maps.Keys(is)) {
+		if !bytes.Equal(was[name], is[name]) {
+			set = append(set, name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		if is[name] == nil {
+			cleared = append(cleared, name)
+		}
+	}
+	return set, cleared, nil
 }
 
 // Edit gives the item with the fields that are given replaced, null clearing them.

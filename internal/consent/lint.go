@@ -1,6 +1,7 @@
 package consent
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -22,7 +23,7 @@ const (
 
 // Finding is something questionable about a template.
 type Finding struct {
-	Location string   `json:"location"` // such as blocks[0].options[1].label
+	Location string   `json:"location"` // such as blocks[0].options[1].label, or purposes.news.label of what the template uses
 	Severity Severity `json:"severity"`
 	Rule     string   `json:"rule"`
 	Message  string   `json:"message"`
@@ -55,6 +56,7 @@ func (s *Snapshot) Lint(t Template) []Finding {
 	l := linter{Snapshot: s, template: t, findings: []Finding{}}
 	l.invalid()
 	l.translations()
+	l.names()
 	l.wording()
 	asks := false
 	seen := map[Key]string{}
@@ -137,6 +139,32 @@ func (l *linter) translations() {
 				l.add(fmt.Sprintf("blocks[%d].options[%d].label", i, k), SeverityWarning, RuleTranslation, "There is no label: the option is called the same in every language.")
 			}
 		}
+	}
+}
+
+// names tells which purposes and channels of the options have no name in a language in
+// which a preference centre shows them: there they are topics and columns.
+func (l *linter) names() {
+	used := map[string]bool{}
+	for _, b := range l.template.Blocks {
+		for _, o := range b.Options {
+			if v := l.options[o.Option]; v != nil {
+				used["purposes."+v.Purpose], used["channels."+v.Channel] = true, true
+			}
+		}
+	}
+	name := func(location, name string, label Localised) {
+		for _, locale := range l.languages() {
+			if used[location] && !l.has(label, locale) && (len(label) > 0 || locale != l.DefaultLocale()) {
+				l.add(location+".label", SeverityWarning, RuleTranslation, "There is no text in %s: preference centres show %q.", locale, cmp.Or(l.Say(label, locale), name))
+			}
+		}
+	}
+	for _, p := range l.Catalogue.Purposes {
+		name("purposes."+p.ID, p.Name, p.Label)
+	}
+	for _, c := range l.Catalogue.Channels {
+		name("channels."+c.ID, c.Name, c.Label)
 	}
 }
 

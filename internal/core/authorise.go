@@ -136,13 +136,20 @@ func (s *Service) AllowOrigin(ctx context.Context, a Actor, origin string) error
 	return nil
 }
 
-// capturing gives the application that has a template, by the id of that alone, and that
+// capturing gives the application that has a template, by the id of that alone or, within
+// the application that is named, by its reference, and that
 // takes what strangers send from pages of an origin. Which one it is that it does not
 // take anything is not told.
-func (s *Service) capturing(ctx context.Context, templateID, origin string) (*consent.Snapshot, error) {
+func (s *Service) capturing(ctx context.Context, applicationID, templateID, origin string) (*consent.Snapshot, error) {
 	has := func() *consent.Snapshot {
 		for _, snap := range *s.snapshots.Load() {
-			if t, ok := snap.Template(templateID); ok && t.ID == templateID && snap.Catalogue.Application.UnauthenticatedCapture {
+			t, ok := snap.Template(templateID)
+			if applicationID == "" {
+				ok = ok && t.ID == templateID // a reference is unique within its application alone
+			} else {
+				ok = ok && snap.ApplicationID == applicationID
+			}
+			if ok && snap.Catalogue.Application.UnauthenticatedCapture {
 				return snap
 			}
 		}
@@ -157,6 +164,7 @@ func (s *Service) capturing(ctx context.Context, templateID, origin string) (*co
 	}
 	switch {
 	case snap == nil:
+		s.tellClosed(applicationID, templateID)
 		return nil, errNoTemplate
 	case !mayCapture(snap, origin):
 		return nil, errOrigin
@@ -164,11 +172,23 @@ func (s *Service) capturing(ctx context.Context, templateID, origin string) (*co
 	return snap, nil
 }
 
+// tellClosed notes, now and then, that a form was asked for which would be shown if its
+// application took sign-ups. Who asked is not told.
+func (s *Service) tellClosed(applicationID, templateID string) {
+	for _, snap := range *s.snapshots.Load() {
+		if t, ok := snap.Template(templateID); ok && (t.ID == templateID || snap.ApplicationID == applicationID) && !snap.Catalogue.Application.UnauthenticatedCapture {
+			if s.closedTold.Take(snap.ApplicationID) == nil {
+				s.log.Warn("a sign-up form was asked for, but unauthenticatedCapture is off", "application", snap.ApplicationID)
+			}
+		}
+	}
+}
+
 // capturingFor gives the application of a capture: the one that is named, or the one that
 // has the template.
 func (s *Service) capturingFor(ctx context.Context, v Capture) (*consent.Snapshot, error) {
 	if v.ApplicationID == "" {
-		return s.capturing(ctx, v.Form.TemplateID, v.Origin)
+		return s.capturing(ctx, "", v.Form.TemplateID, v.Origin)
 	}
 	snap, err := s.snapshot(ctx, v.ApplicationID)
 	switch {

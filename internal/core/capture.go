@@ -177,6 +177,9 @@ func (s *Service) captureByMail(ctx context.Context, snap *consent.Snapshot, lis
 	if invited.NoWay {
 		s.log.Warn("a sign-up cannot be confirmed: "+noWayWarning, "application", snap.ApplicationID)
 	}
+	if invited.TooMany {
+		s.mailWithheld(snap.ApplicationID)
+	}
 	return s.tellAll(recorded, err)
 }
 

@@ -44,54 +44,116 @@ type Difference struct {
 	Action string // add, change or archive
 	Kind   string
 	Key    string
+	// ID is what the API and the widgets call the item; empty for one that a dry run would
+	// add, whose id is only made then, where that is not its key.
+	ID string
+	// Set and Cleared are the fields of a changed item that get another value, and those
+	// that it has no longer.
+	Set, Cleared []string
+}
+
+// Imported is what came of an import.
+type Imported struct {
+	Differences []Difference
+	// Warnings say, by place in the document, what is allowed and does not work as it is.
+	Warnings consent.Faults
 }
 
 // Import is how a document is brought into a catalogue.
 type Import struct {
-	Prune  bool // archive what the document lacks, which else stays
-	DryRun bool // check and compare only
+	Prune  bool           // archive what the document lacks, which else stays
+	DryRun bool           // check and compare only
+	Found  consent.Faults // what was wrong with the document already, told with the rest
 }
 
 // ImportCatalogue brings the catalogue of an application to what a document says,
 // for whoever holds the data. What is equal is left alone, so a second import
 // changes nothing. Everything is checked before anything is changed.
-func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc consent.Catalogue, how Import) ([]Difference, error) {
-	return s.importCatalogue(ctx, applicationID, Operator, nil, doc, how)
+func (s *Service) ImportCatalogue(ctx context.Context, applicationID string, doc consent.Catalogue, how Import) (Imported, error) {
+	return s.importCatalogue(ctx, applicationID, Operator, doc, how)
 }
 
 // PutConfiguration is ImportCatalogue for an actor.
-func (s *Service) PutConfiguration(ctx context.Context, a Actor, r Request, applicationID string, doc consent.Catalogue, how Import) ([]Difference, error) {
+func (s *Service) PutConfiguration(ctx context.Context, a Actor, applicationID string, doc consent.Catalogue, how Import) (Imported, error) {
 	if _, err := s.authorise(ctx, a, consent.ConfigurationWrite, applicationID); err != nil {
-		return nil, err
+		return Imported{}, err
 	}
-	return s.importCatalogue(ctx, applicationID, a.ID, r.Found, doc, how)
+	return s.importCatalogue(ctx, applicationID, a.ID, doc, how)
 }
 
-func (s *Service) importCatalogue(ctx context.Context, applicationID, actor string, found consent.Faults, doc consent.Catalogue, how Import) ([]Difference, error) {
+func (s *Service) importCatalogue(ctx context.Context, applicationID, actor string, doc consent.Catalogue, how Import) (out Imported, err error) {
 	wanted, err := doc.Items()
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	var differences []Difference
-	_, err = s.editCatalogue(ctx, applicationID, actor, store.Once{}, func(present []consent.Revision) ([]consent.Revision, error) {
-		var changes []consent.Revision
-		if differences, changes, err = difference(present, wanted, found, how.Prune); how.DryRun {
+	var whole consent.Catalogue
+	written, err := s.editCatalogue(ctx, applicationID, actor, store.Once{}, func(present []consent.Revision) (changes []consent.Revision, err error) {
+		if out.Differences, changes, whole, err = difference(present, wanted, how); err == nil && how.DryRun {
+			err = s.checkCentres(ctx, applicationID, changes)
 			changes = nil
 		}
 		return changes, err
 	})
-	return differences, err
+	if err != nil {
+		return Imported{}, err
+	}
+	for i, v := range written {
+		out.Differences[i].ID = v.ID
+	}
+	out.Warnings, err = s.unreachable(ctx, applicationID, whole, len(doc.PreferenceCentres), s.mailServer || actor == Operator)
+	return out, err
 }
 
-// difference says what brings a catalogue to what is wanted, once that is checked.
-func difference(present []consent.Revision, wanted []consent.Item, found consent.Faults, prune bool) (differences []Difference, changes []consent.Revision, err error) {
+// checkCentres fails as the import of changes would where another application has the
+// address of a preference centre among them.
+func (s *Service) checkCentres(ctx context.Context, applicationID string, changes []consent.Revision) error {
+	snap, err := s.ownSnapshot(ctx, applicationID)
+	if err != nil {
+		return err
+	}
+	return s.store.CheckCentres(ctx, snap.Application, changes)
+}
+
+// unreachable says which of the first n preference centres of a catalogue do not work for
+// visitors as the application is set up. Whether there is a mail server the command line
+// does not know.
+func (s *Service) unreachable(ctx context.Context, applicationID string, c consent.Catalogue, n int, mailServer bool) (warnings consent.Faults, err error) {
+	snap, err := s.ownSnapshot(ctx, applicationID)
+	if err != nil {
+		return nil, err
+	}
+	mails, err := s.store.MailsLeave(ctx, snap.Application, store.Mailer{SMTP: mailServer && c.Application.Sender != nil})
+	if err != nil {
+		return nil, err
+	}
+	const noMail = "no mail can leave without application.sender and a mail server, or a citizen-emails subscription"
+	for i, v := range c.PreferenceCentres[:n] {
+		at := fmt.Sprintf("preferenceCentres[%d]", i)
+		switch {
+		case v.Closed:
+		case v.Type == consent.SignUpCentre && !c.Application.UnauthenticatedCapture:
+			warnings.Add(at, "is closed to visitors: application.unauthenticatedCapture is off")
+		case v.Type == consent.SignUpCentre && !mails:
+			warnings.Add(at, "takes sign-ups that nobody can confirm: %s", noMail)
+		case v.Type == consent.LinkCentre && !mails:
+			warnings.Add(at, "is closed to visitors: %s", noMail)
+		}
+	}
+	return warnings, nil
+}
+
+// difference says what brings a catalogue to what is wanted, once that is checked: what
+// differs, the revision of each to be written, and the catalogue as it would be, in which
+// the items that are wanted come first.
+func difference(present []consent.Revision, wanted []consent.Item, how Import) (differences []Difference, changes []consent.Revision, catalogue consent.Catalogue, err error) {
 	type key struct{ kind, key string }
 	before, named := map[key]consent.Revision{}, map[key]bool{}
 	for _, v := range present {
 		before[key{v.Kind, v.Key}] = v
 	}
-	add := func(action string, v consent.Revision) {
-		differences = append(differences, Difference{action, v.Kind, v.Key})
+	add := func(d Difference, v consent.Revision) {
+		d.Kind, d.Key = v.Kind, v.Key
+		differences = append(differences, d)
 		changes = append(changes, v)
 	}
 	for i, it := range wanted {
@@ -100,9 +162,13 @@ func difference(present []consent.Revision, wanted []consent.Item, found consent
 		old, exists := before[k]
 		switch {
 		case !exists || old.Archived:
-			add("add", consent.Revision{Item: it, Position: i})
+			add(Difference{Action: "add", ID: old.ID}, consent.Revision{Item: it, Position: i})
 		case !bytes.Equal(old.Body, it.Body):
-			add("change", consent.Revision{Item: it, Position: i})
+			d := Difference{Action: "change", ID: old.ID}
+			if d.Set, d.Cleared, err = old.Compare(it); err != nil {
+				return nil, nil, catalogue, err
+			}
+			add(d, consent.Revision{Item: it, Position: i})
 		}
 	}
 	// The items of the document come first in the whole, so that a fault in them is
@@ -111,22 +177,21 @@ func difference(present []consent.Revision, wanted []consent.Item, found consent
 	for _, v := range present {
 		switch {
 		case v.Archived || named[key{v.Kind, v.Key}]:
-		case prune:
+		case how.Prune:
 			v.Archived = true
-			add("archive", v)
+			add(Difference{Action: "archive", ID: v.ID}, v)
 		default:
 			whole = append(whole, v.Item)
 		}
 	}
-	catalogue, err := consent.Assemble(whole)
-	if err != nil {
-		return nil, nil, err
+	if catalogue, err = consent.Assemble(whole); err != nil {
+		return nil, nil, catalogue, err
 	}
-	found = slices.Clone(found)
+	found := slices.Clone(how.Found)
 	for _, f := range catalogue.Faults(present) {
 		found.Add(f.Location, "%s", f.Message)
 	}
-	return differences, changes, found.Err()
+	return differences, changes, catalogue, found.Err()
 }
 
 // maxEdits is how often an edit of a catalogue is tried while other processes are

@@ -93,6 +93,7 @@ type Service struct {
 
 	mailServer bool
 	visitors   *Limiter
+	closedTold *Limiter // of which applications it was said that they take no sign-ups
 
 	tokens  atomic.Pointer[tokenKeys] // that are known here
 	looking sync.Mutex                // for keys that are not
@@ -111,7 +112,7 @@ func New(st *store.Store, o Options) *Service {
 	s := &Service{
 		store: st, outbound: o.Outbound, log: o.Log, recorded: o.Recorded, submitted: o.Submitted, counted: o.Counted, cancelled: o.Cancelled, try: o.Try,
 		baseURL: strings.TrimRight(o.BaseURL, "/"), stopping: make(chan struct{}),
-		mailServer: o.MailServer, visitors: NewLimiter(visitorRate, visitorBurst),
+		mailServer: o.MailServer, visitors: NewLimiter(visitorRate, visitorBurst), closedTold: NewLimiter(1.0/60, 1),
 	}
 	if s.log == nil {
 		s.log = slog.Default()

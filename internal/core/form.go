@@ -57,7 +57,7 @@ func (s *Service) Form(ctx context.Context, a Actor, q FormQuery) (consent.Form,
 // application lets sign-up widgets and pages record without a token, and the page that
 // asks is of one of its origins. The empty origin is that of our own pages.
 func (s *Service) PublicForm(ctx context.Context, q FormQuery, origin string) (consent.Form, error) {
-	snap, err := s.capturing(ctx, q.TemplateID, origin)
+	snap, err := s.capturing(ctx, q.ApplicationID, q.TemplateID, origin)
 	if err != nil {
 		return consent.Form{}, err
 	}
@@ -238,6 +238,9 @@ func (s *Service) Answer(ctx context.Context, a Actor, r Request, v FormAnswer) 
 		return Answered{}, err
 	}
 	out := Answered{Answered: done}
+	if done.Invited.TooMany {
+		s.mailWithheld(snap.ApplicationID)
+	}
 	if done.Invited.NoWay {
 		out.Warnings = append(out.Warnings, noWayWarning)
 	}

@@ -27,7 +27,11 @@ func (s *Service) MailsLeave(ctx context.Context, applicationID string) (bool, e
 	if err != nil || snap == nil {
 		return false, err
 	}
-	return s.store.MailsLeave(ctx, snap.Application, s.mailer(snap))
+	leave, err := s.store.MailsLeave(ctx, snap.Application, s.mailer(snap))
+	if err == nil && !leave && s.closedTold.Take(applicationID) == nil {
+		s.log.Warn("a page that sends links was asked for, but no mail can leave: there is no application.sender or no mail server, and no citizen-emails subscription", "application", applicationID)
+	}
+	return leave, err
 }
 
 // compose writes a mail to a citizen.
@@ -120,6 +124,12 @@ func (s *Service) invitation(snap *consent.Snapshot, form *consent.ShownForm) st
 
 // noWayWarning is what a client is told whose citizens cannot be asked to confirm.
 const noWayWarning = "No mail could be made ready that asks to confirm what is PENDING: the application has no sender, or the server no mail server, and no citizen-emails subscription is active."
+
+// mailWithheld notes that an address was asked to confirm often enough, for whoever tries
+// it out and waits for a mail.
+func (s *Service) mailWithheld(applicationID string) {
+	s.log.Info("a mail was not made: one was made for this address and template within a day, or three that nobody confirmed", "application", applicationID)
+}
 
 // Mails lists the mails to a citizen, the newest first, and how many there are.
 func (s *Service) Mails(ctx context.Context, a Actor, citizen consent.ID, limit, offset int) ([]store.Mail, int64, error) {

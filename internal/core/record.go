@@ -83,6 +83,9 @@ func (s *Service) Record(ctx context.Context, a Actor, r Request, t Transaction)
 		return Recorded{}, err
 	}
 	out.Recorded = list[0]
+	if invited.TooMany {
+		s.mailWithheld(snap.ApplicationID)
+	}
 	if invited.NoWay {
 		out.Warnings = append(out.Warnings, noWayWarning)
 	}

@@ -131,13 +131,19 @@ func (s *Service) tokenPlan(snap *consent.Snapshot) store.TokenPlan {
 }
 
 // manageURL gives the page for citizens with a token, with the mark in it: that of the
-// settings, or else the first preference centre that shows and changes; empty for none.
+// settings, or else the first preference centre that shows and changes, at its own host
+// where it has one; empty for none.
 func (s *Service) manageURL(snap *consent.Snapshot) string {
 	if u := snap.Catalogue.Application.ManageURL; u != "" {
 		return u
 	}
 	centre, ok := firstCentre(snap, consent.ManageCentre)
-	if !ok || s.baseURL == "" {
+	switch {
+	case !ok:
+		return ""
+	case centre.Host != "":
+		return "https://" + centre.Host + "/?token=" + tokenMark
+	case s.baseURL == "":
 		return ""
 	}
 	return s.baseURL + "/c/" + centre.Slug + "?token=" + tokenMark

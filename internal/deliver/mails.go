@@ -97,7 +97,11 @@ func (o MailOptions) send(ctx context.Context, st *store.Store, m store.DueMail)
 		}
 	}
 	if err != nil {
-		o.Log.Info("mail not sent", "mail", m.EventID, "citizen", m.CitizenID, "attempt", m.Attempts+1, "reason", reason, "state", string(state))
+		level := slog.LevelInfo
+		if !refused && m.Attempts == 0 { // it is the server, not the address
+			level = slog.LevelWarn
+		}
+		o.Log.Log(finish, level, "mail not sent", "mail", m.EventID, "citizen", m.CitizenID, "attempt", m.Attempts+1, "reason", reason, "state", string(state))
 	}
 	for pause := time.Second; ; pause = min(2*pause, 10*time.Second) {
 		if err = st.SettleMail(finish, m, state, reason, again); err == nil || ctx.Err() != nil || consent.At(time.Now()) >= m.ClaimedUntil {

@@ -226,6 +226,8 @@ func nearby(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
+var errNoTLS = errors.New("the mail server offers no STARTTLS; use smtps://, or ?tls=none for a relay on loopback or a private address")
+
 // explain says what went wrong without what the server wrote, which may repeat an
 // address.
 func explain(err error) error {
@@ -240,6 +242,9 @@ func explain(err error) error {
 	}
 	if _, ok := errors.AsType[textproto.ProtocolError](err); ok {
 		return errors.New("the mail server does not speak SMTP")
+	}
+	if strings.Contains(err.Error(), "does not support STARTTLS") { // which the library has no name for
+		return errNoTLS
 	}
 	return fmt.Errorf("the mail server cannot be spoken to: %w", err)
 }
