@@ -1,10 +1,7 @@
 package core
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -36,9 +33,9 @@ type Confirmation struct {
 	Items         []ConfirmItem
 	At            consent.Instant // when it was confirmed, refused or withdrawn
 	ExpiresAt     consent.Instant
-	// Proof shows, in the form behind the button, that the page was rendered: what follows a link by
+	// Mark proves, in the form behind the button, that the page was shown: what follows a link by
 	// itself has none. It is good for an hour.
-	Proof     string
+	Mark      string
 	CitizenID consent.ID
 	Sender    string // who the mail was from
 	Renewable bool   // it has expired, and a mail with a new link can leave
@@ -64,7 +61,7 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	now := consent.At(time.Now())
 	c := Confirmation{
 		State: ConfirmOpen, ApplicationID: v.ApplicationID, Locale: v.Locale, Masked: v.Address.Masked(), At: v.EndedAt, ExpiresAt: v.ExpiresAt,
-		Proof: s.proof(link, now), CitizenID: v.CitizenID,
+		Mark: s.MarkPage("confirm " + link), CitizenID: v.CitizenID,
 	}
 	if v.Telephone != "" {
 		c.Telephone = v.Telephone.Masked()
@@ -114,8 +111,8 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 
 // Confirm records what a link asks to confirm, by who pressed the button of its page.
 // Whatever it was already it stays: a second time changes nothing.
-func (s *Service) Confirm(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	opened, good := s.proven(ctx, link, proof)
+func (s *Service) Confirm(ctx context.Context, link, mark string, v Visitor) (Confirmation, error) {
+	opened, good := s.opened(ctx, link, mark)
 	if !good {
 		return Confirmation{}, ErrNoProof
 	}
@@ -176,8 +173,8 @@ func inPerson(v Visitor) consent.Evidence {
 
 // UndoConfirmation is for whoever got a mail and had not signed up: what was asked to
 // confirm ends, and what was confirmed is undone, so that what stood before applies again.
-func (s *Service) UndoConfirmation(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	if _, good := s.proven(ctx, link, proof); !good {
+func (s *Service) UndoConfirmation(ctx context.Context, link, mark string, v Visitor) (Confirmation, error) {
+	if _, good := s.opened(ctx, link, mark); !good {
 		return Confirmation{}, ErrNoProof
 	}
 	now, err := s.store.Withdraw(ctx, link, inPerson(v))
@@ -241,25 +238,11 @@ func (s *Service) ResendConfirmation(ctx context.Context, link string, v Visitor
 	return err
 }
 
-// proofLife is for how long after a page was rendered its button works.
-const proofLife = time.Hour
+// confirmLife is for how long after the page of a link was shown its button works.
+const confirmLife = time.Hour
 
-const proofPurpose = "page of a double opt-in"
-
-// proof signs that the page of a link was rendered at an instant.
-func (s *Service) proof(link string, at consent.Instant) string {
-	of := sha256.Sum256([]byte(link))
-	return s.tokens.Load().Sign(proofPurpose, append(binary.BigEndian.AppendUint64(nil, uint64(at)), of[:]...))
-}
-
-// proven gives when the page of a link was rendered whose form has the proof, and false
-// where it was not, or too long ago.
-func (s *Service) proven(ctx context.Context, link, proof string) (rendered consent.Instant, good bool) {
-	of := sha256.Sum256([]byte(link))
-	payload, good := s.signed(ctx, proofPurpose, proof)
-	if !good || len(payload) != 8+len(of) || !bytes.Equal(payload[8:], of[:]) {
-		return 0, false
-	}
-	rendered = consent.Instant(binary.BigEndian.Uint64(payload))
-	return rendered, rendered > consent.At(time.Now().Add(-proofLife))
+// opened gives when the page of a link was shown whose form has the mark, and false where
+// it was not, or too long ago.
+func (s *Service) opened(ctx context.Context, link, mark string) (at consent.Instant, good bool) {
+	return s.shownAt(ctx, mark, "confirm "+link, confirmLife)
 }

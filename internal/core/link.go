@@ -3,6 +3,7 @@ package core
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -59,7 +60,7 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, code str
 		return "", ErrUnauthenticated
 	}
 	expires := consent.At(time.Now().Add(codeSession))
-	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, code, expires)
+	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, strings.ReplaceAll(code, " ", ""), expires) // many type it in groups
 	if err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -59,7 +60,7 @@ type message struct {
 }
 
 // form is one button that posts.
-type form struct{ Action, Label, Proof string }
+type form struct{ Action, Label, Mark string }
 
 // Say gives a text of ours in the language of the page; what is in it follows as name
 // and value.
@@ -121,6 +122,17 @@ func (p *Portal) plain(r *http.Request, locale string) frame {
 	f.Chooser = r.URL.Path
 	return f
 }
+
+// askedLang is what a request says of the language of its page, for the request that follows.
+func askedLang(r *http.Request) url.Values {
+	if lang := r.URL.Query().Get("lang"); lang != "" {
+		return url.Values{"lang": {lang}}
+	}
+	return nil
+}
+
+// next is where a form of the page leads, which goes on in its language.
+func (f frame) next(path string) string { return path + "?lang=" + url.QueryEscape(f.Lang) }
 
 // ofApplication is the frame of a page behind a link of a mail: in the brand of the
 // application's first centre, where it has one.
