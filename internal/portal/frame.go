@@ -95,13 +95,12 @@ func (f frame) Latin() bool {
 
 // Date gives a day in words.
 func (f frame) Date(i consent.Instant) string {
-	t := i.Time()
-	return f.Say("page.date", "Day", t.Format("2"), "Month", f.Say("page.month"+t.Format("1")), "Year", t.Format("2006"))
+	return f.speaker.Date(i.Time())
 }
 
 // Clock gives a moment in words, to the minute.
 func (f frame) Clock(i consent.Instant) string {
-	return f.Date(i) + ", " + i.Time().Format("15:04") + " UTC"
+	return f.speaker.Clock(i.Time())
 }
 
 // message starts a page that says one thing.
@@ -138,11 +137,8 @@ func (f frame) next(path string) string { return path + "?lang=" + url.QueryEsca
 // application's first centre, where it has one.
 func (p *Portal) ofApplication(r *http.Request, applicationID, locale string) frame {
 	f := p.plain(r, locale)
-	for _, kind := range consent.CentreTypes {
-		if v, ok := p.Core.FirstCentre(r.Context(), applicationID, kind); ok {
-			f.dress(v, "/c/"+v.Slug)
-			break
-		}
+	if v, ok := p.Core.FaceOf(r.Context(), applicationID); ok {
+		f.dress(v, "/c/"+v.Slug)
 	}
 	f.Chooser = r.URL.Path
 	return f

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -132,7 +131,7 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 		for i, c := range e.Submission.Answer.Choices {
 			labels[i] = f.choiceIn(h.Catalogue, e.Submission.Answer.Preference, c)
 		}
-		now := strings.Join(labels, ", ")
+		now := f.speaker.List(labels)
 		if len(labels) == 0 {
 			now = f.Say("page.nothingChosen")
 		}
@@ -253,7 +252,7 @@ func (f frame) receipt(kind, ids string, h core.History, form consent.Form, pers
 			all = append(all, name)
 		}
 		slices.Sort(all)
-		out.Title = f.Say("page.stoppedOne", "What", strings.Join(all, ", "))
+		out.Title = f.Say("page.stoppedOne", "What", f.speaker.List(all))
 	case "paused":
 		if len(person.Pauses) == 0 {
 			return nil
