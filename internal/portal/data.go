@@ -165,8 +165,8 @@ type sentMail struct {
 func pastRecordOf(e store.Entry, h core.History) pastRecord {
 	evidence := e.Evidence()
 	out := pastRecord{RecordedAt: consent.Timestamp(evidence.RecordedAt), ObtainedAt: consent.Timestamp(evidence.ObtainedAt), ByCitizen: evidence.ByCitizen, Channel: evidence.Channel}
-	if name, v := h.PolicyShown(evidence); v.Version != "" {
-		out.Policy = &shownPolicy{name, v.Version, v.URL}
+	if p, v := h.PolicyShown(evidence); v.Version != "" {
+		out.Policy = &shownPolicy{p.Name, v.Version, v.URL}
 	}
 	if evidence.Statement != nil {
 		out.Statement = h.Statements[*evidence.Statement].Text

@@ -75,9 +75,9 @@ func (f frame) Say(name string, values ...string) string {
 	return f.speaker.Say(name, data)
 }
 
-// Head is the title of the document.
+// Head is the title of the document, without the places at which a heading may break.
 func (f frame) Head() string {
-	title := f.Title
+	title := strings.ReplaceAll(f.Title, "\u00ad", "")
 	if f.Wrong {
 		title = f.Say("page.errorTitle", "Title", title)
 	}

@@ -61,8 +61,8 @@ func (f frame) past(h core.History) []past {
 	for i := range list {
 		e := h.Entries[len(h.Entries)-1-i]
 		list[i].How = f.how(e)
-		if name, v := h.PolicyShown(e.Evidence()); v.Version != "" {
-			list[i].Policy = &link{f.Say("page.policy", "Name", name, "Version", v.Version), v.URL}
+		if p, v := h.PolicyShown(e.Evidence()); v.Version != "" {
+			list[i].Policy = &link{f.Say("page.policy", "Name", orName(f.local(p.Label), p.Name), "Version", v.Version), v.URL}
 		}
 	}
 	return list
