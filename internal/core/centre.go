@@ -65,9 +65,15 @@ func (s *Service) FirstCentre(ctx context.Context, applicationID string, kind co
 }
 
 // FaceOf gives the preference centre in whose brand an application shows itself where no
-// centre was asked for, in mails and on the pages behind their links.
+// centre was asked for, in mails and on the pages behind their links. Where no application is
+// known either, it is that of the only one there is.
 func (s *Service) FaceOf(ctx context.Context, applicationID string) (CentreView, bool) {
 	snap, err := s.snapshot(ctx, applicationID)
+	if all := *s.snapshots.Load(); applicationID == "" && len(all) == 1 {
+		for _, only := range all {
+			snap = only
+		}
+	}
 	if err != nil || snap == nil {
 		return CentreView{}, false
 	}

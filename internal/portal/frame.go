@@ -134,7 +134,8 @@ func askedLang(r *http.Request) url.Values {
 func (f frame) next(path string) string { return path + "?lang=" + url.QueryEscape(f.Lang) }
 
 // ofApplication is the frame of a page behind a link of a mail: in the brand of the
-// application's first centre, where it has one.
+// application's first centre, where it has one, and with its help. A link that nobody knows
+// names no application.
 func (p *Portal) ofApplication(r *http.Request, applicationID, locale string) frame {
 	f := p.plain(r, locale)
 	if v, ok := p.Core.FaceOf(r.Context(), applicationID); ok {

@@ -152,7 +152,7 @@ func (p *Portal) failure(w http.ResponseWriter, r *http.Request, f frame, err er
 
 // nothingHere answers for what is no page.
 func (p *Portal) nothingHere(w http.ResponseWriter, r *http.Request) {
-	p.failure(w, r, p.plain(r, ""), consent.Errorf(consent.NotFound, "There is no such page."))
+	p.failure(w, r, p.ofApplication(r, "", ""), consent.Errorf(consent.NotFound, "There is no such page."))
 }
 
 // page answers a page that no centre is known for. What is posted must come from our own
