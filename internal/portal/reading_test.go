@@ -90,7 +90,7 @@ func TestMailsLookAsThePages(t *testing.T) {
 	})
 	s.reader().get(s.url+"/c/northwind-news").press("Sign up", "email=ada@example.com", "o=option:newsletter-email").says("Check your inbox")
 	m := s.mails()[0]
-	if html := string(m.HTML); !strings.Contains(html, "background-color:#7a1f5c;color:#ffffff") || !strings.Contains(html, ">Northwind at home</p>") || !strings.HasPrefix(string(m.Text), "Northwind at home\n") {
+	if html := m.HTML; !strings.Contains(html, "background-color:#7a1f5c;color:#ffffff") || !strings.Contains(html, ">Northwind at home</p>") || !strings.HasPrefix(m.Text, "Northwind at home\n") {
 		t.Errorf("the mail is\n%s\n%s", m.HTML, m.Text)
 	}
 }
