@@ -31,6 +31,7 @@ var (
 		},
 		"orElse":  func(text consent.Text, other any) string { return cmp.Or(string(text), fmt.Sprint(other)) },
 		"decided": func(state string) string { return strings.ToUpper(state[:1]) + strings.ReplaceAll(state[1:], "-", " ") },
+		"called":  called,
 		"wording": wordingOf,
 		"reverts": func(v idOrNull) string {
 			if v.IsZero() {
@@ -45,12 +46,27 @@ var (
 	}()
 )
 
-// wording is a statement in the language in which it was shown.
+// called gives what an option is called: by its own name, or by its purpose and channel;
+// empty where the catalogue has it no more.
+func called(p piiProcessing) string {
+	if p.Service != "" {
+		return string(p.Service)
+	}
+	name := string(p.Purposes[0].Purpose)
+	if by := string(p.Purposes[0].ProcessingMethod); by != "" {
+		name += ": " + by
+	}
+	return name
+}
+
+// wording is a statement as it was shown.
 type wording struct {
 	ShownDocument
-	Text   string
-	Locale string
+	Texts []wordingIn
 }
+
+// wordingIn is a statement in one language, which may be unknown.
+type wordingIn struct{ Locale, Text string }
 
 // wordingOf gives the statement that was shown: in its language where that is known, else
 // in the default one, or in every language there is.
@@ -60,19 +76,18 @@ func wordingOf(d documents) *wording {
 		return nil
 	}
 	w := &wording{ShownDocument: s.ShownDocument}
+	locales := []string{""}
 	if d.Template != nil {
-		w.Locale = string(d.Template.Locale)
-		w.Text = s.Text[w.Locale]
+		locales = []string{string(d.Template.Locale), ""}
 	}
-	if w.Text == "" {
-		w.Locale, w.Text = "", s.Text[""]
-	}
-	if w.Text == "" {
-		var all []string
-		for _, locale := range slices.Sorted(maps.Keys(s.Text)) {
-			all = append(all, locale+": "+s.Text[locale])
+	for _, locale := range locales {
+		if text := s.Text[locale]; text != "" {
+			w.Texts = []wordingIn{{locale, text}}
+			return w
 		}
-		w.Text = strings.Join(all, "\n")
+	}
+	for _, locale := range slices.Sorted(maps.Keys(s.Text)) {
+		w.Texts = append(w.Texts, wordingIn{locale, s.Text[locale]})
 	}
 	return w
 }

@@ -304,8 +304,8 @@ func historyRecordOf(h core.History, e store.Entry) historyRecord {
 func shownWith(h core.History, e *consent.Evidence) documents {
 	var d documents
 	if c := e.Policy; c != nil {
-		name, v := h.PolicyShown(e)
-		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c), Name: name, Version: v.Version, URL: v.URL}
+		p, v := h.PolicyShown(e)
+		d.PrivacyPolicy = &shownPolicy{ShownDocument: documentOf(c), Name: p.Name, Version: v.Version, URL: v.URL}
 	}
 	if c := e.Statement; c != nil {
 		d.PermissionStatement = &shownStatement{documentOf(c), h.Statements[*c].Text}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -116,7 +115,7 @@ func problemOf(ctx context.Context, where string, err error) *problem {
 	case http.StatusUnauthorized:
 		p.header.Set("WWW-Authenticate", `Bearer realm="OpenCPM"`)
 	case http.StatusTooManyRequests, http.StatusServiceUnavailable:
-		p.header.Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(e.RetryAfter.Seconds())))))
+		p.header.Set("Retry-After", strconv.Itoa(e.RetrySeconds()))
 	}
 	return p
 }

@@ -267,6 +267,7 @@ var fields = map[string]struct {
 	"reason":                         {description: "Why the reader got it."},
 	"Option.channel":                 {description: "Through which medium, by id."},
 	"Preference.kind":                {description: "Whether one choice can be answered or many.", values: values(consent.SingleChoice, consent.MultiChoice)},
+	"PrivacyPolicy.label":            {description: "The name that citizens read: a text, or texts by locale; without it `name`."},
 	"PrivacyPolicy.versions":         {description: "The versions; the last one is in force. More can be added, and none changed or dropped."},
 	"PolicyVersion.url":              {description: "Where it can be read; http or https."},
 	"OptionGroupItem.options":        {description: "Its options, by id."},

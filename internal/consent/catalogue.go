@@ -161,6 +161,7 @@ type Choice struct {
 type PrivacyPolicy struct {
 	Reference string          `json:"reference"`
 	Name      string          `json:"name"`
+	Label     Localised       `json:"label,omitempty"` // the name that citizens read; without it Name
 	Versions  []PolicyVersion `json:"versions"`
 }
 

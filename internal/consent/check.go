@@ -236,6 +236,7 @@ func (k *checker) preference(place string, p Preference) {
 
 func (k *checker) policy(place string, p PrivacyPolicy) {
 	k.name(place, p.Name)
+	k.optionalText(place+".label", p.Label)
 	if len(p.Versions) == 0 {
 		k.Add(place+".versions", "must hold at least one version")
 	}

@@ -3,6 +3,7 @@ package consent
 import (
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -54,6 +55,9 @@ func (e *Error) Error() string {
 	}
 	return e.Message
 }
+
+// RetrySeconds is RetryAfter as a Retry-After header has it: whole seconds, one at least.
+func (e *Error) RetrySeconds() int { return max(1, int(math.Ceil(e.RetryAfter.Seconds()))) }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Cause }

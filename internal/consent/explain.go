@@ -116,6 +116,9 @@ func (v verdict) fate(run []candidate, i int, t Instant) (Fate, int, ID) {
 	return FateSuperseded, 2, by.evidence.ID
 }
 
+// inWords gives an instant as a sentence has it.
+func inWords(i Instant) string { return i.Time().Format("2 January 2006 at 15:04 UTC") }
+
 // sentence says the fate in words.
 func (w *Weighed) sentence() string {
 	switch w.Fate {
@@ -130,9 +133,9 @@ func (w *Weighed) sentence() string {
 	case FateOverruled:
 		return "A claim does not overrule a person's refusal; only the person, or a new consent, can."
 	case FateExpired:
-		return fmt.Sprintf("Its validity had ended on %s.", Instant(w.ValidUntil))
+		return fmt.Sprintf("Its validity had ended on %s.", inWords(Instant(w.ValidUntil)))
 	case FateNotYet:
-		return fmt.Sprintf("Its validity begins on %s.", Instant(w.ValidFrom))
+		return fmt.Sprintf("Its validity begins on %s.", inWords(Instant(w.ValidFrom)))
 	case FateLater:
 		return "It was obtained after the instant asked about."
 	case FateReverted:

@@ -91,7 +91,7 @@ func (m *merger) policy() *FormPolicy {
 	c := m.policies[p.Reference]
 	m.shown.Policy = &c
 	last := p.Versions[len(p.Versions)-1]
-	return &FormPolicy{c.ID, c.Ref, p.Name, last.Version, last.URL}
+	return &FormPolicy{c.ID, c.Ref, cmp.Or(m.say(p.Label), p.Name), last.Version, last.URL}
 }
 
 // cite notes the statements that are shown.

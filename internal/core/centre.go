@@ -64,6 +64,31 @@ func (s *Service) FirstCentre(ctx context.Context, applicationID string, kind co
 	return firstCentre(snap, kind)
 }
 
+// FaceOf gives the preference centre in whose brand an application shows itself where no
+// centre was asked for, in mails and on the pages behind their links. Where no application is
+// known either, it is that of the only one there is.
+func (s *Service) FaceOf(ctx context.Context, applicationID string) (CentreView, bool) {
+	snap, err := s.snapshot(ctx, applicationID)
+	if all := *s.snapshots.Load(); applicationID == "" && len(all) == 1 {
+		for _, only := range all {
+			snap = only
+		}
+	}
+	if err != nil || snap == nil {
+		return CentreView{}, false
+	}
+	return faceOf(snap)
+}
+
+func faceOf(snap *consent.Snapshot) (CentreView, bool) {
+	for _, kind := range consent.CentreTypes {
+		if v, ok := firstCentre(snap, kind); ok {
+			return v, true
+		}
+	}
+	return CentreView{}, false
+}
+
 func firstCentre(snap *consent.Snapshot, kind consent.CentreType) (CentreView, bool) {
 	for _, c := range snap.Catalogue.PreferenceCentres {
 		if c.Type == kind && !c.Closed {

@@ -1,10 +1,7 @@
 package core
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"errors"
 	"slices"
 	"time"
@@ -35,9 +32,9 @@ type Confirmation struct {
 	Telephone     string // that was named at the sign-up, likewise; empty for none
 	Items         []ConfirmItem
 	At            consent.Instant // when it was confirmed, refused or withdrawn
-	// Proof shows, in the form behind the button, that the page was rendered: what follows a link by
+	// Mark proves, in the form behind the button, that the page was shown: what follows a link by
 	// itself has none. It is good for an hour.
-	Proof     string
+	Mark      string
 	Renewable bool // it has expired, and a mail with a new link can leave
 }
 
@@ -61,7 +58,7 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 	now := consent.At(time.Now())
 	c := Confirmation{
 		State: ConfirmOpen, ApplicationID: v.ApplicationID, Locale: v.Locale, Masked: v.Address.Masked(), At: v.EndedAt,
-		Proof: s.proof(link, now),
+		Mark: s.MarkPage("confirm " + link),
 	}
 	if v.Telephone != "" {
 		c.Telephone = v.Telephone.Masked()
@@ -110,8 +107,8 @@ func (s *Service) confirmation(ctx context.Context, link string, v store.SignUp)
 
 // Confirm records what a link asks to confirm, by who pressed the button of its page.
 // Whatever it was already it stays: a second time changes nothing.
-func (s *Service) Confirm(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	opened, good := s.proven(ctx, link, proof)
+func (s *Service) Confirm(ctx context.Context, link, mark string, v Visitor) (Confirmation, error) {
+	opened, good := s.opened(ctx, link, mark)
 	if !good {
 		return Confirmation{}, ErrNoProof
 	}
@@ -167,8 +164,8 @@ func inPerson(v Visitor) consent.Evidence {
 
 // UndoConfirmation is for whoever got a mail and had not signed up: what was asked to
 // confirm ends, and what was confirmed is undone, so that what stood before applies again.
-func (s *Service) UndoConfirmation(ctx context.Context, link, proof string, v Visitor) (Confirmation, error) {
-	if _, good := s.proven(ctx, link, proof); !good {
+func (s *Service) UndoConfirmation(ctx context.Context, link, mark string, v Visitor) (Confirmation, error) {
+	if _, good := s.opened(ctx, link, mark); !good {
 		return Confirmation{}, ErrNoProof
 	}
 	now, err := s.store.Withdraw(ctx, link, inPerson(v))
@@ -227,25 +224,11 @@ func (s *Service) ResendConfirmation(ctx context.Context, link string, v Visitor
 	return s.tellAll(recorded, err)
 }
 
-// proofLife is for how long after a page was rendered its button works.
-const proofLife = time.Hour
+// confirmLife is for how long after the page of a link was shown its button works.
+const confirmLife = time.Hour
 
-const proofPurpose = "page of a double opt-in"
-
-// proof signs that the page of a link was rendered at an instant.
-func (s *Service) proof(link string, at consent.Instant) string {
-	of := sha256.Sum256([]byte(link))
-	return s.tokens.Load().Sign(proofPurpose, append(binary.BigEndian.AppendUint64(nil, uint64(at)), of[:]...))
-}
-
-// proven gives when the page of a link was rendered whose form has the proof, and false
-// where it was not, or too long ago.
-func (s *Service) proven(ctx context.Context, link, proof string) (rendered consent.Instant, good bool) {
-	of := sha256.Sum256([]byte(link))
-	payload, good := s.signed(ctx, proofPurpose, proof)
-	if !good || len(payload) != 8+len(of) || !bytes.Equal(payload[8:], of[:]) {
-		return 0, false
-	}
-	rendered = consent.Instant(binary.BigEndian.Uint64(payload))
-	return rendered, rendered > consent.At(time.Now().Add(-proofLife))
+// opened gives when the page of a link was shown whose form has the mark, and false where
+// it was not, or too long ago.
+func (s *Service) opened(ctx context.Context, link, mark string) (at consent.Instant, good bool) {
+	return s.shownAt(ctx, mark, "confirm "+link, confirmLife)
 }

@@ -21,17 +21,17 @@ type History struct {
 	Mails      []store.Mail // the newest first, where all was asked for
 }
 
-// PolicyShown gives the name and the version of the privacy policy that a record cites, as
-// they were; none where it cites none.
-func (h History) PolicyShown(e *consent.Evidence) (name string, v consent.PolicyVersion) {
+// PolicyShown gives the privacy policy that a record cites and its version, as they were;
+// none where it cites none.
+func (h History) PolicyShown(e *consent.Evidence) (p consent.PrivacyPolicy, v consent.PolicyVersion) {
 	if e.Policy == nil {
-		return "", v
+		return p, v
 	}
-	p := h.Policies[*e.Policy]
+	p = h.Policies[*e.Policy]
 	if n := len(p.Versions); n > 0 {
 		v = p.Versions[n-1]
 	}
-	return p.Name, v
+	return p, v
 }
 
 // History lists the records of one citizen after a place in the citizen's chain; a limit

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	mathrand "math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -78,7 +79,7 @@ func (s *Service) RedeemCode(ctx context.Context, applicationID, email, asker, c
 		return "", ErrUnauthenticated
 	}
 	expires := consent.At(time.Now().Add(codeSession))
-	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, asker, code, expires)
+	g, good, err := s.store.RedeemCode(ctx, snap.Application, address, asker, strings.ReplaceAll(code, " ", ""), expires) // many type it in groups
 	if err != nil {
 		return "", err
 	}

@@ -57,6 +57,9 @@ func (s *Service) compose(snap *consent.Snapshot, g store.MailGrounds) (consent.
 		Kind: g.Kind, Locale: locale, DefaultLocale: snap.DefaultLocale(), Application: settings.Name, Name: string(v.Recipient.Name),
 		Expires: g.Expires, Code: g.Code, Wording: wording,
 	}
+	if face, ok := faceOf(snap); ok {
+		content.Owner, content.Accent = face.Title(), face.Brand.Accent
+	}
 	for _, p := range v.Purposes {
 		content.Purposes = append(content.Purposes, string(p.Name))
 	}

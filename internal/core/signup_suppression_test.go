@@ -114,7 +114,7 @@ func TestAConfirmationLiftsTheDoNotContactList(t *testing.T) {
 		v.is("confirmed, of another who has the address", twin, consent.Granted)
 
 		for range 2 {
-			undone, err := v.svc.UndoConfirmation(ctx, linkOf(m), v.look(linkOf(m)).Proof, visitor)
+			undone, err := v.svc.UndoConfirmation(ctx, linkOf(m), v.look(linkOf(m)).Mark, visitor)
 			if err != nil || undone.State != core.ConfirmWithdrawn {
 				t.Fatalf("undone: %+v, %v", undone, err)
 			}
@@ -142,7 +142,7 @@ func TestUndoingListsOnlyWhatItHadLifted(t *testing.T) {
 	onBoth(t, func(t *testing.T, v *signUps) {
 		undo := func(link string) {
 			t.Helper()
-			if got, err := v.svc.UndoConfirmation(t.Context(), link, v.look(link).Proof, visitor); err != nil || got.State != core.ConfirmWithdrawn {
+			if got, err := v.svc.UndoConfirmation(t.Context(), link, v.look(link).Mark, visitor); err != nil || got.State != core.ConfirmWithdrawn {
 				t.Fatal(got, err)
 			}
 		}
@@ -219,7 +219,7 @@ func TestWhatIsOnTheListKeepsNobody(t *testing.T) {
 		if v.lastSuppression(people[after], "email").Entry.IsZero() {
 			t.Fatal("the list is not recorded")
 		}
-		if _, err := v.svc.UndoConfirmation(ctx, links[withdrawn], v.look(links[withdrawn]).Proof, visitor); err != nil {
+		if _, err := v.svc.UndoConfirmation(ctx, links[withdrawn], v.look(links[withdrawn]).Mark, visitor); err != nil {
 			t.Fatal(err)
 		}
 		if _, _, err := v.svc.ChangeCitizen(ctx, v.actor, core.Request{}, people[renamed], func(ref *string, _ *consent.Details) { *ref = "CUST-1" }); err != nil {

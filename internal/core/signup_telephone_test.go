@@ -41,7 +41,7 @@ func (v *signUps) change(id consent.ID, telephone string) {
 
 func (v *signUps) undo(link string) {
 	v.t.Helper()
-	if got, err := v.svc.UndoConfirmation(v.t.Context(), link, v.look(link).Proof, visitor); err != nil || got.State != core.ConfirmWithdrawn {
+	if got, err := v.svc.UndoConfirmation(v.t.Context(), link, v.look(link).Mark, visitor); err != nil || got.State != core.ConfirmWithdrawn {
 		v.t.Fatal(got, err)
 	}
 }

@@ -126,7 +126,7 @@ func (v *signUps) look(link string) core.Confirmation {
 
 func (v *signUps) confirm(link string) core.Confirmation {
 	v.t.Helper()
-	c, err := v.svc.Confirm(v.t.Context(), link, v.look(link).Proof, core.Visitor{Address: "198.51.100.9", Agent: "Mailer"})
+	c, err := v.svc.Confirm(v.t.Context(), link, v.look(link).Mark, core.Visitor{Address: "198.51.100.9", Agent: "Mailer"})
 	if err != nil {
 		v.t.Fatal(err)
 	}
@@ -226,8 +226,8 @@ func TestAButtonNeedsItsPage(t *testing.T) {
 		m := v.mail()
 		link := linkOf(m)
 		v.signUp("bob@example.com", "newsletter-email")
-		other := v.look(linkOf(v.mail())).Proof
-		proof := v.look(link).Proof
+		other := v.look(linkOf(v.mail())).Mark
+		proof := v.look(link).Mark
 		refused := func(name, proof string) {
 			t.Helper()
 			if _, err := v.svc.Confirm(ctx, link, proof, visitor); !errors.Is(err, core.ErrNoProof) || consent.KindOf(err) != consent.Gone {
@@ -249,7 +249,7 @@ func TestAButtonNeedsItsPage(t *testing.T) {
 		if state := v.look(link).State; state != core.ConfirmOpen || len(v.records(m.CitizenID)) != 1 {
 			t.Fatalf("the link is %s, %d records", state, len(v.records(m.CitizenID)))
 		}
-		proof = v.look(link).Proof
+		proof = v.look(link).Mark
 		time.Sleep(time.Hour - time.Second)
 		if got, err := v.svc.Confirm(ctx, link, proof, visitor); err != nil || got.State != core.ConfirmConfirmed {
 			t.Fatalf("confirmed within the hour: %+v, %v", got, err)
@@ -308,7 +308,7 @@ func TestNotYouUndoes(t *testing.T) {
 		m := v.mail()
 		link := linkOf(m)
 		v.confirm(link)
-		undone, err := v.svc.UndoConfirmation(t.Context(), link, v.look(link).Proof, visitor)
+		undone, err := v.svc.UndoConfirmation(t.Context(), link, v.look(link).Mark, visitor)
 		if err != nil || undone.State != core.ConfirmWithdrawn {
 			t.Fatalf("undone: %+v, %v", undone, err)
 		}

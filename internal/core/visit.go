@@ -74,12 +74,19 @@ func (s *Service) MarkPage(of string) string {
 // WasShown reports whether a form that is sent was shown, for the same purpose, and not
 // too long ago.
 func (s *Service) WasShown(ctx context.Context, mark, of string) bool {
+	_, good := s.shownAt(ctx, mark, of, markTime)
+	return good
+}
+
+// shownAt gives when a form was shown whose mark is sent, and false where that was not for
+// the same purpose, or longer ago than life.
+func (s *Service) shownAt(ctx context.Context, mark, of string, life time.Duration) (at consent.Instant, good bool) {
 	payload, good := s.signed(ctx, markPurpose+of, mark)
 	if !good || len(payload) != 8 {
-		return false
+		return 0, false
 	}
 	at, now := consent.Instant(binary.BigEndian.Uint64(payload)), consent.At(time.Now())
-	return at <= now && now < at.Add(markTime)
+	return at, at <= now && now < at.Add(life)
 }
 
 // Person is what a page says of the citizen it is for.

@@ -178,6 +178,14 @@ type inboxView struct {
 	Zone    string
 }
 
+// Title is that of the page: the subject of the mail that is open.
+func (v inboxView) Title() string {
+	if v.Open != nil {
+		return v.Open.Subject
+	}
+	return "Inbox"
+}
+
 func (b *Inbox) view() inboxView {
 	now := time.Now()
 	v := inboxView{Zone: zone(now)}

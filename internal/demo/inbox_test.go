@@ -41,10 +41,13 @@ func TestAMailArrivesAndCanBeRead(t *testing.T) {
 		t.Errorf("the empty inbox answers %d: %s", status, text)
 	}
 	s.receive(t, "ada@example.com", letterOfTest)
-	if _, _, body = get(t, s.url+"/demo/inbox"); !strings.Contains(shown(body), "Bitte bestätigen") || !strings.Contains(body, "/demo/inbox/1") {
+	if _, _, body = get(t, s.url+"/demo/inbox"); !strings.Contains(shown(body), "Bitte bestätigen") || !strings.Contains(body, `"/demo/inbox/1#mail"`) {
 		t.Errorf("the mail is not listed: %s", shown(body))
 	}
 	_, _, body = get(t, s.url+"/demo/inbox/1")
+	if !strings.Contains(body, "<title>Bitte bestätigen – OpenCPM</title>") {
+		t.Errorf("the page of the mail is not called as the mail: %s", body)
+	}
 	for _, want := range []string{"From Northwind Outdör &lt;hello@northwind.example&gt; to ada@example.com", "Bestätigen: http://x.example/c/1"} {
 		if !strings.Contains(shown(body), want) {
 			t.Errorf("the mail does not say %q: %s", want, shown(body))
@@ -60,6 +63,27 @@ func TestAMailArrivesAndCanBeRead(t *testing.T) {
 	for _, path := range []string{"/demo/inbox/2", "/demo/inbox/x", "/demo/inbox/2/body"} {
 		if status, _, _ := get(t, s.url+path); status != 404 {
 			t.Errorf("%s answers %d", path, status)
+		}
+	}
+}
+
+// On a phone a mail that is opened takes the place of the list, which is a link away.
+func TestAMailOnAPhone(t *testing.T) {
+	s := newSite(t)
+	s.receive(t, "ada@example.com", letterOfTest)
+	for width, listed := range map[int]bool{390: false, 1440: true} {
+		tab := webtest.Open(t, webtest.View{Width: width, Height: 844})
+		tab.Goto(s.url + "/demo/inbox")
+		tab.Do(chromedp.Click(chromedp.CSS(".subject a")))
+		tab.Until(`location.hash === "#mail"`)
+		if got := webtest.Run[bool](tab, `document.querySelector(".list").checkVisibility()`); got != listed {
+			t.Errorf("at %d pixels the list is there: %t", width, got)
+		}
+		if !webtest.Run[bool](tab, `(({top}) => top >= 0 && top < innerHeight / 2)(document.querySelector("#mail").getBoundingClientRect())`) {
+			t.Errorf("at %d pixels the mail is not in sight", width)
+		}
+		if got := webtest.Run[bool](tab, `document.querySelector(".back a").checkVisibility()`); got == listed {
+			t.Errorf("at %d pixels a link leads back: %t", width, got)
 		}
 	}
 }

@@ -30,6 +30,7 @@ const tokenLife = time.Hour
 type shopWords struct {
 	Title, About, Manage, History, SignUp, Inbox, InboxLink, Fallback string
 	Pages, PagesAbout, CentreLink, SignUpLink, RequestLink, Footer    string
+	Head, Customer, Language, Show                                    string
 }
 
 var shopTexts = map[string]shopWords{
@@ -39,6 +40,7 @@ var shopTexts = map[string]shopWords{
 		Inbox: "The mail that asks you to confirm arrives in", InboxLink: "the inbox of the demo", Fallback: "Open the preference centre",
 		Pages: "Hosted pages", PagesAbout: "The same without a line in the shop: pages that OpenCPM serves.", CentreLink: "Preference centre of this customer",
 		SignUpLink: "Sign-up page", RequestLink: "Ask for a link to your choices", Footer: "Northwind Outdoor and its customers are invented.",
+		Head: "Shop", Customer: "Customer", Language: "Language", Show: "Show",
 	},
 	"de": {
 		Title: "Ihr Konto bei Northwind Outdoor", About: "Eine Seite eines Shops mit den drei Widgets. Jedes ist ein einziges Element; das Aussehen kommt von der Seite.",
@@ -46,6 +48,7 @@ var shopTexts = map[string]shopWords{
 		Inbox: "Die Mail zur Bestätigung erscheint im", InboxLink: "Postfach der Demo", Fallback: "Einstellungen öffnen",
 		Pages: "Gehostete Seiten", PagesAbout: "Dasselbe ohne eine Zeile im Shop: Seiten, die OpenCPM ausliefert.", CentreLink: "Einstellungsseite dieser Kundin oder dieses Kunden",
 		SignUpLink: "Anmeldeseite", RequestLink: "Link zu den eigenen Einstellungen anfordern", Footer: "Northwind Outdoor und seine Kundschaft sind erfunden.",
+		Head: "Shop", Customer: "Kundennummer", Language: "Sprache", Show: "Anzeigen",
 	},
 	"ar": {
 		Title: "حسابك في نورثويند أوتدور", About: "صفحة في متجر تضم الأدوات الثلاث. كل أداة وسم واحد، ومظهرها من الصفحة.",
@@ -53,6 +56,7 @@ var shopTexts = map[string]shopWords{
 		Inbox: "تصل رسالة التأكيد إلى", InboxLink: "صندوق بريد العرض", Fallback: "افتح مركز التفضيلات",
 		Pages: "صفحات مستضافة", PagesAbout: "الشيء نفسه من دون سطر واحد في المتجر: صفحات يقدمها OpenCPM.", CentreLink: "مركز تفضيلات هذا العميل",
 		SignUpLink: "صفحة الاشتراك", RequestLink: "اطلب رابطًا إلى اختياراتك", Footer: "نورثويند أوتدور وعملاؤها من نسج الخيال.",
+		Head: "المتجر", Customer: "رقم العميل", Language: "اللغة", Show: "عرض",
 	},
 }
 

@@ -17,6 +17,8 @@ type Content struct {
 	Kind        consent.EmailKind
 	Locale      string
 	Application string // its name
+	Owner       string // as the pages name it; empty means Application
+	Accent      string // of its pages; empty means ours
 	Name        string // of the recipient, empty where it is not known
 	Purposes    []string
 	Expires     consent.Instant
@@ -28,6 +30,9 @@ type Content struct {
 	DefaultLocale string
 }
 
+// accent is that of our own pages.
+const accent = "#0a5c6b"
+
 // Written is a mail in words, in both forms.
 type Written struct {
 	Subject string
@@ -38,7 +43,8 @@ type Written struct {
 
 // letter is a mail before it gets its form.
 type letter struct {
-	Language, Direction                          string
+	Language, Direction, Owner                   string
+	Accent, OnAccent                             string
 	Subject, Greeting, Heading, Button, URL      string
 	Message, List, Code, Expires, Reason, Follow []string // paragraphs, items
 }
@@ -47,6 +53,7 @@ type letter struct {
 // asks for anything from the network.
 func Compose(c Content) Written {
 	c.Application, c.Name, c.Purposes = oneLine(c.Application), oneLine(c.Name), slices.Clone(c.Purposes)
+	c.Owner, c.Accent = oneLine(cmp.Or(c.Owner, c.Application)), cmp.Or(c.Accent, accent)
 	for i, p := range c.Purposes {
 		c.Purposes[i] = oneLine(p)
 	}
@@ -61,8 +68,8 @@ func Compose(c Content) Written {
 func (c Content) letter() letter {
 	say := words.In(c.Locale)
 	data := map[string]string{
-		"Application": c.Application, "Name": c.Name, "Purposes": strings.Join(c.Purposes, ", "),
-		"Expires": c.Expires.Time().Format("2006-01-02 15:04 UTC"),
+		"Application": c.Application, "Name": c.Name, "Purposes": say.List(c.Purposes),
+		"Expires": say.Clock(c.Expires.Time()),
 	}
 	own := func(l consent.Localised, ours string) string {
 		if text := c.in(l); text != "" {
@@ -79,6 +86,7 @@ func (c Content) letter() letter {
 	}
 	l := letter{
 		Language: say.Tag.String(), Direction: words.Direction(say.Tag.String()), URL: c.URL,
+		Owner: c.Owner, Accent: c.Accent, OnAccent: consent.LetterOn(c.Accent, false),
 		Subject: oneLine(own(c.Wording.Subject, part+"Subject")), Heading: own(c.Wording.Heading, part+"Heading"),
 		Message: paragraphs(own(c.Wording.Message, part+"Message")), Reason: paragraphs(own(c.Wording.Reason, part+"Reason")),
 		Expires: []string{say.Say(part+"Expires", data)}, Greeting: say.Say("mailHello", data),
@@ -132,7 +140,7 @@ func (l letter) text() string {
 			}
 		}
 	}
-	add(l.Heading, l.Greeting)
+	add(l.Owner, l.Heading, l.Greeting)
 	add(l.Message...)
 	for _, item := range l.List {
 		b.WriteString("  - " + item + "\n")
@@ -162,12 +170,13 @@ var page = template.Must(template.New("mail").Parse(`<!doctype html>
 </head>
 <body style="margin:0;padding:24px 16px;font:16px/1.5 system-ui,-apple-system,'Segoe UI',Arial,sans-serif">
 <div role="article" style="max-width:560px;margin:0 auto">
+<p style="margin:0 0 12px;font-size:14px;font-weight:bold">{{.Owner}}</p>
 <h1 style="font-size:22px;line-height:1.3;margin:0 0 16px">{{.Heading}}</h1>
 <p style="margin:0 0 16px">{{.Greeting}}</p>
 {{range .Message}}<p style="margin:0 0 16px;white-space:pre-line">{{.}}</p>
 {{end}}{{with .List}}<ul style="margin:0 0 16px;padding-inline-start:24px">{{range .}}<li>{{.}}</li>{{end}}</ul>
 {{end}}{{range .Code}}<p style="margin:0 0 16px;font-size:32px;letter-spacing:4px;font-weight:bold"><bdi dir="ltr">{{.}}</bdi></p>
-{{end}}{{if .URL}}<p style="margin:24px 0"><a href="{{.URL}}" style="display:inline-block;padding:12px 24px;border:2px solid #1d4ed8;border-radius:6px;background-color:#1d4ed8;color:#ffffff;font-weight:bold;text-decoration:none">{{.Button}}</a></p>
+{{end}}{{if .URL}}<p style="margin:24px 0"><a href="{{.URL}}" style="display:inline-block;padding:12px 24px;border:2px solid {{.Accent}};border-radius:6px;background-color:{{.Accent}};color:{{.OnAccent}};font-weight:bold;text-decoration:none">{{.Button}}</a></p>
 {{range .Follow}}<p style="margin:0 0 4px;font-size:14px">{{.}}</p>
 {{end}}<p style="margin:0 0 16px;font-size:14px;overflow-wrap:anywhere"><bdi dir="ltr">{{.URL}}</bdi></p>
 {{end}}{{range .Expires}}<p style="margin:0 0 16px">{{.}}</p>

@@ -73,6 +73,33 @@ func TestEveryMailInEveryLanguage(t *testing.T) {
 	}
 }
 
+// A mail is in the colour of the organisation's pages, with text on it that can be read, or
+// in our own where they have none; and it says in both forms whose it is.
+func TestMailsInTheBrand(t *testing.T) {
+	for given, want := range map[string]string{"": accent, "#b3261e": "#b3261e", "#ffd400": "#ffd400"} {
+		c := signUp("en")
+		c.Owner, c.Accent = "Northwind Club", given
+		w := Compose(c)
+		letter := consent.LetterOn(want, false)
+		if consent.Contrast(letter, want) < consent.Readable {
+			t.Errorf("%s on %s cannot be read", letter, want)
+		}
+		if look := "background-color:" + want + ";color:" + letter + ";"; !strings.Contains(w.HTML, look) {
+			t.Errorf("a mail in %q has no button with %q:\n%s", given, look, w.HTML)
+		}
+		if !strings.Contains(w.HTML, ">Northwind Club</p>\n<h1") || !strings.HasPrefix(w.Text, "Northwind Club\n") {
+			t.Errorf("a mail does not begin with whose it is:\n%s\n%s", w.HTML, w.Text)
+		}
+	}
+	tokens, err := os.ReadFile("../../web/tokens.css")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(tokens), "--accent: "+accent+";") {
+		t.Errorf("our pages are not in %s", accent)
+	}
+}
+
 // Whatever people are called, a mail stays what it is: one button, and no header but ours.
 func TestNobodyWritesIntoAMail(t *testing.T) {
 	const hostile = "</p><a href=\"https://evil.example\">Win</a><script>x</script>\r\nBcc: eve@example.com\r\n\r\nbody"

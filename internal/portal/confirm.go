@@ -3,6 +3,7 @@ package portal
 import (
 	"errors"
 	"net/http"
+	"net/url"
 
 	"github.com/opencpm/opencpm/internal/core"
 )
@@ -17,6 +18,7 @@ type confirmPage struct {
 	When      string
 	Panel     bool
 	Act       *form
+	Strong    bool // the button is what most want
 	Not       string
 	Links     []link
 }
@@ -30,12 +32,9 @@ func (p *Portal) confirmation(w http.ResponseWriter, r *http.Request) {
 
 // confirm confirms, by the button of the page that was shown.
 func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
-	if p.foreign(w, r) {
-		return
-	}
-	c, err := p.Core.Confirm(r.Context(), r.PathValue("link"), r.PostFormValue("proof"), visitor(r))
+	c, err := p.Core.Confirm(r.Context(), r.PathValue("link"), r.PostFormValue("mark"), visitor(r))
 	if errors.Is(err, core.ErrNoProof) {
-		p.redirect(w, r, "/confirm/"+r.PathValue("link"), nil)
+		p.redirect(w, r, confirmPath(r), askedLang(r))
 		return
 	}
 	p.confirming(w, r, c, err, true)
@@ -43,12 +42,9 @@ func (p *Portal) confirm(w http.ResponseWriter, r *http.Request) {
 
 // undoConfirmation takes a confirmation back.
 func (p *Portal) undoConfirmation(w http.ResponseWriter, r *http.Request) {
-	if p.foreign(w, r) {
-		return
-	}
-	c, err := p.Core.UndoConfirmation(r.Context(), r.PathValue("link"), r.PostFormValue("proof"), visitor(r))
+	c, err := p.Core.UndoConfirmation(r.Context(), r.PathValue("link"), r.PostFormValue("mark"), visitor(r))
 	if errors.Is(err, core.ErrNoProof) {
-		p.redirect(w, r, "/confirm/"+r.PathValue("link"), nil)
+		p.redirect(w, r, confirmPath(r), askedLang(r))
 		return
 	}
 	p.confirming(w, r, c, err, true)
@@ -56,12 +52,9 @@ func (p *Portal) undoConfirmation(w http.ResponseWriter, r *http.Request) {
 
 // resendConfirmation has a new mail sent in place of one whose link has expired.
 func (p *Portal) resendConfirmation(w http.ResponseWriter, r *http.Request) {
-	if p.foreign(w, r) {
-		return
-	}
 	link := r.PathValue("link")
 	c, err := p.Core.Confirmation(r.Context(), link)
-	if err == nil && p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "resend "+link) {
+	if err == nil && p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "resend "+link) {
 		err = p.Core.ResendConfirmation(r.Context(), link, visitor(r))
 	}
 	f := p.ofApplication(r, c.ApplicationID, c.Locale)
@@ -73,16 +66,6 @@ func (p *Portal) resendConfirmation(w http.ResponseWriter, r *http.Request) {
 	p.show(w, r, http.StatusOK, "message", m)
 }
 
-// foreign refuses what another site's page posts.
-func (p *Portal) foreign(w http.ResponseWriter, r *http.Request) bool {
-	if p.cross.Check(r) == nil {
-		return false
-	}
-	f := p.plain(r, "")
-	p.show(w, r, http.StatusForbidden, "message", f.message("page.error", "page.staleError"))
-	return true
-}
-
 // confirming answers how a link stands; done says that it was used just now.
 func (p *Portal) confirming(w http.ResponseWriter, r *http.Request, c core.Confirmation, err error, done bool) {
 	f := p.ofApplication(r, c.ApplicationID, c.Locale)
@@ -90,21 +73,25 @@ func (p *Portal) confirming(w http.ResponseWriter, r *http.Request, c core.Confi
 		p.failure(w, r, f, err)
 		return
 	}
-	f.Chooser = "/confirm/" + r.PathValue("link")
-	if r.Method == http.MethodPost {
-		f.Chooser = "" // the page is the answer to what was sent
+	f.Chooser = confirmPath(r)
+	page := f.confirmPage(c, f.Chooser, done, p.Core.MarkPage("resend "+r.PathValue("link")))
+	switch c.State {
+	case core.ConfirmConfirmed, core.ConfirmWithdrawn, core.ConfirmRefused:
+		page.Links = p.onward(r, f, c.ApplicationID)
 	}
-	p.show(w, r, http.StatusOK, "confirm", f.confirmPage(c, r.PathValue("link"), done, p.Core.MarkPage("resend "+r.PathValue("link"))))
+	p.show(w, r, http.StatusOK, "confirm", page)
 }
+
+// confirmPath is the address of the link that a request is about.
+func confirmPath(r *http.Request) string { return "/confirm/" + url.PathEscape(r.PathValue("link")) }
 
 func (f frame) confirmPage(c core.Confirmation, path string, done bool, mark string) confirmPage {
 	page := confirmPage{Items: c.Items}
-	path = "/confirm/" + path
 	switch c.State {
 	case core.ConfirmOpen:
 		f.Title = f.Say("page.confirmTitle")
 		page.Text = f.Say("page.confirmText", "Email", isolate(c.Masked))
-		page.Act = &form{path, f.Say("page.confirmButton"), c.Proof}
+		page.Act, page.Strong = &form{f.next(path), f.Say("page.confirmButton"), c.Mark}, true
 		page.Not = f.Say("page.confirmNot")
 		if c.Telephone != "" {
 			page.Telephone = f.Say("page.confirmTelephone", "Telephone", isolate(c.Telephone))
@@ -115,19 +102,17 @@ func (f frame) confirmPage(c core.Confirmation, path string, done bool, mark str
 			f.Title = f.Say("page.confirmed")
 		}
 		page.When = f.Say("page.confirmedAt", "Date", f.Clock(c.At))
-		page.Act = &form{path + "/undo", f.Say("page.confirmUndo"), c.Proof}
+		page.Act = &form{f.next(path + "/undo"), f.Say("page.confirmUndo"), c.Mark}
 	case core.ConfirmWithdrawn:
-		f.Title, page.Panel, page.Items = f.Say("page.confirmUndone"), done, nil
+		f.Title, page.Panel, page.Text = f.Say("page.confirmUndone"), done, f.Say("page.confirmUndoneText")
 	case core.ConfirmExpired:
 		f.Title, page.Text, page.Items = f.Say("page.confirmExpired"), f.Say("page.expiredAsk"), nil
 		if c.Renewable {
-			page.Text, page.Act = f.Say("page.confirmExpiredText"), &form{path + "/resend", f.Say("page.confirmResend"), mark}
+			page.Text = f.Say("page.confirmExpiredText")
+			page.Act, page.Strong = &form{f.next(path + "/resend"), f.Say("page.confirmResend"), mark}, true
 		}
 	case core.ConfirmRefused:
 		f.Title, page.Text, page.Items = f.Say("page.confirmRefused"), f.Say("page.confirmRefusedText"), nil
-		if f.centre != nil {
-			page.Links = []link{{f.Say("page.toManage"), f.Home}}
-		}
 	default:
 		f.Title, page.Text, page.Items = f.Say("page.expired"), f.Say("page.notFoundText"), nil
 	}

@@ -48,7 +48,7 @@ func (p *Portal) data(w http.ResponseWriter, r *http.Request, _ core.CentreView,
 		for i, c := range a.Choices {
 			labels[i] = f.choiceIn(h, a.Preference, consent.Chosen{Reference: c.Reference, Label: string(c.Label)})
 		}
-		page.Now = append(page.Now, line{f.questionIn(h, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), cmp.Or(strings.Join(labels, ", "), f.Say("page.nothingChosen"))})
+		page.Now = append(page.Now, line{f.questionIn(h, consent.Answer{Preference: a.Preference, Label: string(a.Label)}), cmp.Or(f.speaker.List(labels), f.Say("page.nothingChosen"))})
 	}
 	page.Past = f.past(h)
 	p.show(w, r, http.StatusOK, "data", page)

@@ -273,11 +273,11 @@ func shots(locale string) map[string]shot {
 		return shot{"message", m}
 	}
 	confirm := func(state core.ConfirmState, done bool) shot {
-		c := core.Confirmation{State: state, ApplicationID: "northwind", Masked: "j•••n@example.com", Items: []core.ConfirmItem{{Purpose: "Newsletter", Channel: "Email", Statement: "We may write to you about our products."}}, At: noon, Proof: "proof", Renewable: state == core.ConfirmExpired}
-		return shot{"confirm", f.confirmPage(c, "link", done, "marked")}
+		c := core.Confirmation{State: state, ApplicationID: "northwind", Masked: "j•••n@example.com", Items: []core.ConfirmItem{{Purpose: "Newsletter", Channel: "Email", Statement: "We may write to you about our products."}}, At: noon, Mark: "mark", Renewable: state == core.ConfirmExpired}
+		return shot{"confirm", f.confirmPage(c, "/confirm/link", done, "marked")}
 	}
-	asked := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmOpen, ApplicationID: "northwind", Masked: "j•••n@example.com", Telephone: "+44•••18", Proof: "proof"}, "link", false, "")}
-	ended := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmExpired, ApplicationID: "northwind"}, "link", false, "")}
+	asked := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmOpen, ApplicationID: "northwind", Masked: "j•••n@example.com", Telephone: "+44•••18", Mark: "mark"}, "/confirm/link", false, "")}
+	ended := shot{"confirm", f.confirmPage(core.Confirmation{State: core.ConfirmExpired, ApplicationID: "northwind"}, "/confirm/link", false, "")}
 	unsubscribe := func(left, done bool) shot {
 		page := f.unsubscribePage("Newsletter: Email", left, "token", "marked", done)
 		if done {

@@ -3,7 +3,6 @@ package portal
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
 )
@@ -199,7 +198,7 @@ func (f frame) named(purpose, channel, partner string) string {
 }
 
 // listed joins things as a sentence does.
-func (f frame) listed(things []string) string { return strings.Join(things, f.Say("page.comma")) }
+func (f frame) listed(things []string) string { return f.speaker.List(things) }
 
 // used reports whether what an option is about is done.
 func used(o consent.FormOption) bool {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -58,7 +59,7 @@ type message struct {
 }
 
 // form is one button that posts.
-type form struct{ Action, Label, Proof string }
+type form struct{ Action, Label, Mark string }
 
 // Say gives a text of ours in the language of the page; what is in it follows as name
 // and value.
@@ -73,9 +74,9 @@ func (f frame) Say(name string, values ...string) string {
 	return f.speaker.Say(name, data)
 }
 
-// Head is the title of the document.
+// Head is the title of the document, without the places at which a heading may break.
 func (f frame) Head() string {
-	title := f.Title
+	title := strings.ReplaceAll(f.Title, "\u00ad", "")
 	if f.Wrong {
 		title = f.Say("page.errorTitle", "Title", title)
 	}
@@ -93,13 +94,12 @@ func (f frame) Latin() bool {
 
 // Date gives a day in words.
 func (f frame) Date(i consent.Instant) string {
-	t := i.Time()
-	return f.Say("page.date", "Day", t.Format("2"), "Month", f.Say("page.month"+t.Format("1")), "Year", t.Format("2006"))
+	return f.speaker.Date(i.Time())
 }
 
 // Clock gives a moment in words, to the minute.
 func (f frame) Clock(i consent.Instant) string {
-	return f.Date(i) + ", " + i.Time().Format("15:04") + " UTC"
+	return f.speaker.Clock(i.Time())
 }
 
 // message starts a page that says one thing.
@@ -121,15 +121,24 @@ func (p *Portal) plain(r *http.Request, locale string) frame {
 	return f
 }
 
+// askedLang is what a request says of the language of its page, for the request that follows.
+func askedLang(r *http.Request) url.Values {
+	if lang := r.URL.Query().Get("lang"); lang != "" {
+		return url.Values{"lang": {lang}}
+	}
+	return nil
+}
+
+// next is where a form of the page leads, which goes on in its language.
+func (f frame) next(path string) string { return path + "?lang=" + url.QueryEscape(f.Lang) }
+
 // ofApplication is the frame of a page behind a link of a mail: in the brand of the
-// application's first centre, where it has one.
+// application's first centre, where it has one, and with its help. A link that nobody knows
+// names no application.
 func (p *Portal) ofApplication(r *http.Request, applicationID, locale string) frame {
 	f := p.plain(r, locale)
-	for _, kind := range consent.CentreTypes {
-		if v, ok := p.Core.FirstCentre(r.Context(), applicationID, kind); ok {
-			f.dress(v, "/c/"+v.Slug)
-			break
-		}
+	if v, ok := p.Core.FaceOf(r.Context(), applicationID); ok {
+		f.dress(v, "/c/"+v.Slug)
 	}
 	f.Chooser = r.URL.Path
 	return f

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -51,8 +50,8 @@ func (f frame) past(h core.History) []past {
 	for i := range list {
 		e := h.Entries[len(h.Entries)-1-i]
 		list[i].How = f.how(e)
-		if name, v := h.PolicyShown(e.Evidence()); v.Version != "" {
-			list[i].Policy = f.policy(name, v.Version, v.URL)
+		if p, v := h.PolicyShown(e.Evidence()); v.Version != "" {
+			list[i].Policy = f.policy(cmp.Or(f.local(p.Label), p.Name), v.Version, v.URL)
 		}
 	}
 	return list
@@ -130,7 +129,7 @@ func (f frame) lines(e store.Entry, h core.History) []line {
 		for i, c := range e.Submission.Answer.Choices {
 			labels[i] = f.choiceIn(h, e.Submission.Answer.Preference, c)
 		}
-		now := strings.Join(labels, ", ")
+		now := f.speaker.List(labels)
 		if len(labels) == 0 {
 			now = f.Say("page.nothingChosen")
 		}

@@ -557,18 +557,18 @@ func TestSigningUp(t *testing.T) {
 	}
 	checkPage(t, "confirm", "en", r.text)
 	forged := s.reader()
-	forged.get(link).press("Yes, confirm", "proof=AAAA").says("Please confirm")
+	forged.get(link).press("Yes, confirm", "mark=AAAA").says("Please confirm")
 	if !strings.HasPrefix(forged.at.Path, "/confirm/") {
 		t.Errorf("at %s", forged.at)
 	}
 	r.press("Yes, confirm").says("Thank you, it is confirmed", "Newsletter: Email", "Confirmed on")
-	s.reader().get(link).says("This is already confirmed", "Not you? Undo")
+	s.reader().get(link).says("This is already confirmed", "Not you? Undo", "See your preferences")
 	// The chain of evidence, to read and to print.
 	own := s.reader()
 	own.get(s.url + "/c/northwind?token=" + s.token(mail.CitizenID, time.Hour))
 	own.get(s.url+"/c/northwind/data").says("Newsletter: Email waits for confirmation", "Newsletter: Email on", "Message asking for confirmation sent on", "Its link opened on", "Confirmed on", "Internet address \u2066127.0.0.1", "Browser \u2066Go-http-client", "Privacy policy, version 7", "We may write to you about our products.")
 	own.get(s.url + "/c/northwind/data.json").says(`"double-opt-in"`)
-	r.press("Not you? Undo").says("It is undone; nothing is sent")
+	r.press("Not you? Undo").says("Your confirmation is taken back", "You will not get: Newsletter: Email", "See your preferences")
 	s.reader().get(s.url + "/confirm/nothing").says("This link no longer works")
 }
 
@@ -614,7 +614,7 @@ func TestAskingForALink(t *testing.T) {
 		stranger.press("Continue", "code="+code).says("The code is wrong or has expired")
 	}
 	r.press("Continue", "code=000 000").says("The code is wrong or has expired")
-	if r.press("Continue", "code="+code).says("Preferences for r•••n@example.com"); r.at.Path != "/c/northwind" {
+	if r.press("Continue", "code="+code[:3]+" "+code[3:]).says("Preferences for r•••n@example.com"); r.at.Path != "/c/northwind" {
 		t.Errorf("the code leads to %s", r.at)
 	}
 }
@@ -635,7 +635,7 @@ func TestUnsubscribing(t *testing.T) {
 	}
 	checkPage(t, "unsubscribe", "en", r.text)
 	forged := s.reader()
-	forged.get(link).press("Unsubscribe", "proof=AAAA").says("Do you want no more of this?")
+	forged.get(link).press("Unsubscribe", "mark=AAAA").says("Do you want no more of this?")
 	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED trailhead-email=GRANTED" {
 		t.Fatalf("there stands %s", got)
 	}
@@ -647,7 +647,7 @@ func TestUnsubscribing(t *testing.T) {
 		t.Errorf("there stands %s", got)
 	}
 	s.reader().get(link).says("You are unsubscribed")
-	r.press("Undo this change").says("The change is undone", "Offers and sales: Email: on")
+	r.press("Undo this change").says("The change is undone", "Offers and sales: Email: on", "See your preferences")
 	if got := s.stands(id); got != "newsletter-email=GRANTED offers-email=GRANTED offers-sms=GRANTED trailhead-email=GRANTED" {
 		t.Errorf("there stands %s", got)
 	}

@@ -4,10 +4,12 @@ package portal
 
 import (
 	"embed"
+	"errors"
 	"html/template"
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -32,7 +34,8 @@ type Options struct {
 type Portal struct {
 	Options
 	mux    *http.ServeMux
-	secure bool // citizens come by https
+	places map[string]bool // the pages below a centre
+	secure bool            // citizens come by https
 	cross  *http.CrossOriginProtection
 }
 
@@ -52,7 +55,7 @@ func New(o Options) *Portal {
 	if o.Kept == nil {
 		o.Kept = func(core.History) (any, any) { return nil, nil }
 	}
-	p := &Portal{Options: o, mux: http.NewServeMux(), secure: strings.HasPrefix(o.BaseURL, "https://"), cross: http.NewCrossOriginProtection()}
+	p := &Portal{Options: o, mux: http.NewServeMux(), places: map[string]bool{}, secure: strings.HasPrefix(o.BaseURL, "https://"), cross: http.NewCrossOriginProtection()}
 	p.routes()
 	return p
 }
@@ -63,9 +66,9 @@ func (p *Portal) routes() {
 	p.mux.Handle("GET /assets/{name}", web.Assets())
 	p.centre("GET /c/{slug}", p.arrive)
 	p.centre("GET /c/{slug}/{place}", p.arriveAt)
-	p.centre("GET /c/{slug}/brand.css", p.brandSheet)
-	p.centre("GET /c/{slug}/logo.png", p.logo)
-	p.centre("GET /c/{slug}/logo-dark.png", p.logo)
+	p.look("GET /c/{slug}/brand.css", p.brandSheet)
+	p.look("GET /c/{slug}/logo.png", p.logo)
+	p.look("GET /c/{slug}/logo-dark.png", p.logo)
 	p.centre("GET /c/{slug}/history", p.own(p.history))
 	p.centre("GET /c/{slug}/data", p.own(p.data))
 	p.centre("GET /c/{slug}/data.json", p.own(p.dataFile))
@@ -78,15 +81,15 @@ func (p *Portal) routes() {
 	p.centre("POST /c/{slug}/link", p.requestLink)
 	p.centre("POST /c/{slug}/code", p.redeemCode)
 	p.centre("POST /c/{slug}/sign-up", p.signUp)
-	p.mux.Handle("GET /confirm/{link}", p.page(p.confirmation))
-	p.mux.Handle("POST /confirm/{link}", p.page(p.confirm))
-	p.mux.Handle("POST /confirm/{link}/undo", p.page(p.undoConfirmation))
-	p.mux.Handle("POST /confirm/{link}/resend", p.page(p.resendConfirmation))
-	p.mux.Handle("GET /u/{token}", p.page(p.unsubscribing))
-	p.mux.Handle("POST /u/{token}/leave", p.page(p.unsubscribe))
-	p.mux.Handle("POST /u/{token}/undo", p.page(p.undoUnsubscribing))
-	p.mux.Handle("/c/", p.page(p.nothingHere))
-	p.mux.Handle("/confirm/", p.page(p.nothingHere))
+	p.page("GET /confirm/{link}", p.confirmation)
+	p.page("POST /confirm/{link}", p.confirm)
+	p.page("POST /confirm/{link}/undo", p.undoConfirmation)
+	p.page("POST /confirm/{link}/resend", p.resendConfirmation)
+	p.page("GET /u/{token}", p.unsubscribing)
+	p.page("POST /u/{token}/leave", p.unsubscribe)
+	p.page("POST /u/{token}/undo", p.undoUnsubscribing)
+	p.page("/c/", p.nothingHere)
+	p.page("/confirm/", p.nothingHere)
 }
 
 // Mount hands the pages to the mux of a server.
@@ -103,7 +106,7 @@ func (p *Portal) Hosts(next http.Handler) http.Handler {
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		if v, ok := p.Core.CentreOfHost(host); ok && within(v, r.URL.Path) {
+		if v, ok := p.Core.CentreOfHost(host); ok && p.within(r.URL.Path) {
 			r2 := r.Clone(r.Context())
 			r2.URL.Path, r2.URL.RawPath = strings.TrimSuffix("/c/"+v.Slug+r.URL.Path, "/"), ""
 			r2.Header.Set(ownHost, "1")
@@ -119,47 +122,61 @@ func (p *Portal) Hosts(next http.Handler) http.Handler {
 // host; what a client sends under that name is dropped.
 const ownHost = "Opencpm-Own-Host"
 
-// places are the pages below a centre.
-var places = []string{"", "brand.css", "logo.png", "logo-dark.png", "history", "data", "data.json", "save", "stop", "pause", "resume", "undo", "leave", "link", "code", "sign-up"}
-
 // within reports whether a path is that of a page of a centre at the root of its host:
 // everything else there is what it is elsewhere.
-func within(v core.CentreView, path string) bool {
+func (p *Portal) within(path string) bool {
 	place := strings.TrimPrefix(path, "/")
-	for _, known := range places {
-		if place == known {
-			return true
-		}
-	}
-	return isToken(place) || isLocale(place)
+	return place == "" || p.places[place] || isToken(place) || isLocale(place)
 }
 
 // failure is what a page answers in place of what was asked.
 func (p *Portal) failure(w http.ResponseWriter, r *http.Request, f frame, err error) {
-	switch consent.KindOf(err) {
+	kind := consent.KindOf(err)
+	status, m := http.StatusTooManyRequests, f.message("page.busy", "page.busyText")
+	switch kind {
 	case consent.NotFound:
-		p.show(w, r, http.StatusNotFound, "message", f.message("page.notFound", "page.notFoundText"))
+		status, m = http.StatusNotFound, f.message("page.notFound", "page.notFoundText")
 	case consent.Throttled:
-		p.show(w, r, http.StatusTooManyRequests, "message", f.message("page.busy", "page.busyText"))
+	case consent.Unavailable:
+		status, m = http.StatusServiceUnavailable, f.message("page.away", "page.awayText")
+	case consent.Full:
+		status, m = http.StatusInsufficientStorage, f.message("page.away", "page.awayText")
 	default:
-		p.Log.ErrorContext(r.Context(), "a page could not be answered", "error", err)
-		m := f.message("page.broken", "page.brokenText")
+		status, m = http.StatusInternalServerError, f.message("page.broken", "page.brokenText")
 		m.Number = p.RequestID(r)
-		p.show(w, r, http.StatusInternalServerError, "message", m)
 	}
+	if status >= 500 {
+		p.Log.ErrorContext(r.Context(), "a page could not be answered", "error", err)
+	}
+	if kind == consent.Throttled || kind == consent.Unavailable {
+		var e *consent.Error
+		errors.As(err, &e)
+		w.Header().Set("Retry-After", strconv.Itoa(e.RetrySeconds()))
+	}
+	p.show(w, r, status, "message", m)
 }
 
 // nothingHere answers for what is no page.
 func (p *Portal) nothingHere(w http.ResponseWriter, r *http.Request) {
-	p.failure(w, r, p.plain(r, ""), consent.Errorf(consent.NotFound, "There is no such page."))
+	p.failure(w, r, p.ofApplication(r, "", ""), consent.Errorf(consent.NotFound, "There is no such page."))
 }
 
-// page guards a page that no centre is known for.
-func (p *Portal) page(h http.HandlerFunc) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+// page answers a page that no centre is known for. What is posted must come from our own
+// page.
+func (p *Portal) page(pattern string, h http.HandlerFunc) {
+	p.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if p.cross.Check(r) != nil {
+			p.foreign(w, r, p.plain(r, ""))
+			return
+		}
 		h(w, r)
 	})
+}
+
+// foreign refuses what another site's page posts.
+func (p *Portal) foreign(w http.ResponseWriter, r *http.Request, f frame) {
+	p.show(w, r, http.StatusForbidden, "message", f.message("page.error", "page.staleError"))
 }
 
 // maxForm is how much a form may weigh.

@@ -2,6 +2,8 @@ package portal
 
 import (
 	"net/http"
+	"net/url"
+	"slices"
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
@@ -30,12 +32,9 @@ func (p *Portal) unsubscribing(w http.ResponseWriter, r *http.Request) {
 
 // unsubscribe refuses what the link is about, by the button of the page that was shown.
 func (p *Portal) unsubscribe(w http.ResponseWriter, r *http.Request) {
-	if p.foreign(w, r) {
-		return
-	}
 	text := r.PathValue("token")
-	if !p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "unsubscribe "+text) {
-		p.redirect(w, r, "/u/"+text, nil)
+	if !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "unsubscribe "+text) {
+		p.redirect(w, r, leavePath(text), askedLang(r))
 		return
 	}
 	l, err := p.Core.Leave(r.Context(), text, visitor(r), false)
@@ -44,13 +43,10 @@ func (p *Portal) unsubscribe(w http.ResponseWriter, r *http.Request) {
 
 // undoUnsubscribing takes it back, by the button of the page that said it was done.
 func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
-	if p.foreign(w, r) {
-		return
-	}
 	text := r.PathValue("token")
 	id, err := consent.ParseID(r.PostFormValue("transaction"))
-	if err != nil || !p.Core.WasShown(r.Context(), r.PostFormValue("proof"), "undo "+text+id.String()) {
-		p.redirect(w, r, "/u/"+text, nil)
+	if err != nil || !p.Core.WasShown(r.Context(), r.PostFormValue("mark"), "undo "+text+id.String()) {
+		p.redirect(w, r, leavePath(text), askedLang(r))
 		return
 	}
 	l, err := p.Core.UndoLeaving(r.Context(), text, id, visitor(r))
@@ -59,6 +55,7 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 	switch consent.KindOf(err) {
 	case consent.Gone, consent.Conflict, consent.NotFound:
 		m := f.message("page.error", "page.undoLate")
+		m.Links = p.onward(r, f, l.ApplicationID)
 		p.show(w, r, http.StatusOK, "message", m)
 		return
 	}
@@ -67,8 +64,26 @@ func (p *Portal) undoUnsubscribing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	m := f.message("page.undone", "page.undone")
-	m.Text, m.Panel = nameOf(l, f.Lang)+": "+f.Say("GRANTED"), true
+	m.Text, m.Panel, m.Links = nameOf(l, f.Lang)+": "+f.Say("GRANTED"), true, p.onward(r, f, l.ApplicationID)
 	p.show(w, r, http.StatusOK, "message", m)
+}
+
+// leavePath is the address of a link to unsubscribe.
+func leavePath(text string) string { return "/u/" + url.PathEscape(text) }
+
+// onward leads from the page of a mail's link to where its reader can see the rest: that page
+// is opened by a link of its own, which is asked for there.
+func (p *Portal) onward(r *http.Request, f frame, applicationID string) []link {
+	for _, kind := range []consent.CentreType{consent.LinkCentre, consent.ManageCentre} {
+		if v, ok := p.Core.FirstCentre(r.Context(), applicationID, kind); ok {
+			to := "/c/" + v.Slug
+			if slices.Contains(v.Locales, f.Lang) {
+				to += "/" + f.Lang
+			}
+			return []link{{f.Say("page.toManage"), to}}
+		}
+	}
+	return nil
 }
 
 // nameOf gives what a link to unsubscribe is about.
@@ -95,6 +110,9 @@ func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving,
 		}
 		text := r.PathValue("token")
 		page := f.unsubscribePage(nameOf(l, f.Lang), l.Left, text, p.Core.MarkPage("unsubscribe "+text), done)
+		if l.Left {
+			page.Links = p.onward(r, f, l.ApplicationID)
+		}
 		if done {
 			if page.Still, err = p.Core.StillOn(r.Context(), text, f.Lang); err != nil {
 				p.failure(w, r, f, err)
@@ -103,7 +121,7 @@ func (p *Portal) leaving(w http.ResponseWriter, r *http.Request, l core.Leaving,
 		}
 		if !l.TransactionID.IsZero() {
 			id := l.TransactionID.String()
-			page.Undo, page.Transaction = &form{"/u/" + text + "/undo", f.Say("page.undoThis"), p.Core.MarkPage("undo " + text + id)}, id
+			page.Undo, page.Transaction = &form{f.next(leavePath(text) + "/undo"), f.Say("page.undoThis"), p.Core.MarkPage("undo " + text + id)}, id
 		}
 		p.show(w, r, http.StatusOK, "unsubscribe", page)
 	}
@@ -116,7 +134,7 @@ func (f frame) unsubscribePage(what string, left bool, text, mark string, done b
 		page.Text = f.Say("page.unsubscribedText", "What", page.What)
 	} else {
 		f.Title, page.Text = f.Say("page.unsubscribe"), f.Say("page.unsubscribeText")
-		page.Act = &form{"/u/" + text + "/leave", f.Say("page.unsubscribe"), mark}
+		page.Act = &form{f.next(leavePath(text) + "/leave"), f.Say("page.unsubscribe"), mark}
 	}
 	page.frame = f
 	return page

@@ -26,8 +26,29 @@ type caller struct {
 	visit string
 }
 
-// centre answers a page of a centre. What is posted must come from our own page.
-func (p *Portal) centre(pattern string, h func(http.ResponseWriter, *http.Request, core.CentreView, frame)) {
+// centrePage answers a page of a centre.
+type centrePage = func(http.ResponseWriter, *http.Request, core.CentreView, frame)
+
+// centre answers a page of a centre, while it is open. What is posted must come from our own
+// page.
+func (p *Portal) centre(pattern string, h centrePage) {
+	p.look(pattern, func(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
+		switch {
+		case v.Closed:
+			p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
+		case p.cross.Check(r) != nil:
+			p.foreign(w, r, f)
+		default:
+			h(w, r, v, f)
+		}
+	})
+}
+
+// look answers what gives a centre its look, which it has while it is closed, too.
+func (p *Portal) look(pattern string, h centrePage) {
+	if _, place, below := strings.Cut(pattern, "/c/{slug}/"); below {
+		p.places[place] = true
+	}
 	p.mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 		v, err := p.Core.Centre(r.Context(), r.PathValue("slug"))
@@ -47,14 +68,7 @@ func (p *Portal) centre(pattern string, h func(http.ResponseWriter, *http.Reques
 		f.speak(v.Locales, remembered, r.Header.Get("Accept-Language"))
 		f.dress(v, home)
 		f.Chooser = root(home)
-		switch {
-		case v.Closed && r.Method == http.MethodGet && !strings.Contains(r.URL.Path, "."), v.Closed && r.Method == http.MethodPost:
-			p.show(w, r, http.StatusOK, "message", f.message("page.closed", "page.closedText"))
-		case p.cross.Check(r) != nil:
-			p.show(w, r, http.StatusForbidden, "message", f.message("page.error", "page.staleError"))
-		default:
-			h(w, r, v, f)
-		}
+		h(w, r, v, f)
 	})
 }
 
@@ -68,7 +82,7 @@ func root(home string) string {
 
 // own guards a page that only a citizen on a visit sees. What is posted must bear the mark
 // of a page that was shown on this visit.
-func (p *Portal) own(h func(http.ResponseWriter, *http.Request, core.CentreView, frame, caller)) func(http.ResponseWriter, *http.Request, core.CentreView, frame) {
+func (p *Portal) own(h func(http.ResponseWriter, *http.Request, core.CentreView, frame, caller)) centrePage {
 	return func(w http.ResponseWriter, r *http.Request, v core.CentreView, f frame) {
 		c, ok := p.visiting(w, r, v, f)
 		if !ok {

@@ -33,7 +33,7 @@ func TestAutosaveThatThePageStops(t *testing.T) {
 
 // What is changed while another save is under way is saved after it, whoever began that.
 func TestAutosaveBesideAnotherSave(t *testing.T) {
-	for name, begin := range map[string]string{"of the page": `document.querySelector("opencpm-manage").submit()`, "that stops everything": `by("Unsubscribe from all").click()`} {
+	for name, begin := range map[string]string{"of the page": `document.querySelector("opencpm-manage").submit()`, "that stops everything": `by("Stop all marketing").click()`} {
 		t.Run(name, func(t *testing.T) {
 			e := newEmbed(t)
 			tab := e.open(t, wide, "en", strings.Replace(manage, "template", "autosave template", 1))

@@ -8,8 +8,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 	"golang.org/x/text/language"
@@ -100,6 +102,20 @@ func (s Speaker) Say(name string, data any) string {
 func (s Speaker) Count(name string, n int) string {
 	return s.say(&i18n.LocalizeConfig{MessageID: name, PluralCount: n})
 }
+
+// Date gives the day of a time in words, in UTC.
+func (s Speaker) Date(t time.Time) string {
+	t = t.UTC()
+	return s.Say("date", map[string]string{"Day": t.Format("2"), "Month": s.Say("month"+strconv.Itoa(int(t.Month())), nil), "Year": t.Format("2006")})
+}
+
+// Clock gives a time in words, to the minute, in UTC.
+func (s Speaker) Clock(t time.Time) string {
+	return s.Say("clock", map[string]string{"Date": s.Date(t), "Time": t.UTC().Format("15:04")})
+}
+
+// List gives a number of things one after another.
+func (s Speaker) List(things []string) string { return strings.Join(things, s.Say("comma", nil)) }
 
 func (s Speaker) say(c *i18n.LocalizeConfig) string {
 	text, err := s.localizer.Localize(c)

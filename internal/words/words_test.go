@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/nicksnyder/go-i18n/v2/i18n"
 )
@@ -129,5 +130,36 @@ func TestWhatIsSaid(t *testing.T) {
 	}
 	if len(said) != 6 {
 		t.Errorf("Arabic says %v", said)
+	}
+}
+
+// A day and a moment are written in the language, and what is read from left to right stays
+// in its order where the rest is read from right to left.
+func TestTimesInWords(t *testing.T) {
+	at := time.Date(2026, time.November, 24, 20, 8, 30, 0, time.FixedZone("", 3600))
+	for locale, want := range map[string]string{
+		"en": "24 November 2026, 19:08 UTC", "de": "24. November 2026, 19:08 UTC", "es": "24 de noviembre de 2026, 19:08 UTC",
+		"ar": "24 نوفمبر 2026، \u206619:08 UTC\u2069",
+	} {
+		if got := In(locale).Clock(at); got != want {
+			t.Errorf("in %s it is %q, not %q", locale, got, want)
+		}
+	}
+	for _, tag := range Languages() {
+		days := map[string]bool{}
+		for month := range 12 {
+			days[In(tag.String()).Date(time.Date(2026, time.Month(month+1), 1, 0, 0, 0, 0, time.UTC))] = true
+		}
+		if len(days) != 12 {
+			t.Errorf("%s has %d months", tag, len(days))
+		}
+	}
+}
+
+func TestAListInWords(t *testing.T) {
+	for locale, want := range map[string]string{"en": "a, b, c", "ar": "a، b، c"} {
+		if got := In(locale).List([]string{"a", "b", "c"}); got != want {
+			t.Errorf("in %s it is %q, not %q", locale, got, want)
+		}
 	}
 }

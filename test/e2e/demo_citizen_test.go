@@ -69,12 +69,13 @@ func TestDemoOfTheCitizensSide(t *testing.T) {
 	tab.Until(`customElements.get("opencpm-capture") && ["manage", "history", "capture"].every(name => document.querySelector("opencpm-" + name).state === "ready")`)
 	tab.Axe()
 	tab.Fits()
+	webtest.Run[bool](tab, `document.querySelector("opencpm-history").reload = () => { window.readAnew = true; return Promise.resolve() }, true`)
 	webtest.Run[bool](tab, `(e => { const r = e.shadowRoot; r.querySelector("input[type=email]").value = "new.reader@example.com"; r.querySelector("input[type=checkbox]").click(); r.querySelector("[type=submit]").click(); return true })(document.querySelector("opencpm-capture"))`)
-	tab.Until(`document.querySelector("opencpm-capture").state === "saved"`)
+	tab.Until(`document.querySelector("opencpm-capture").state === "saved" && window.readAnew`)
 
 	tab.Goto(url + "/demo/inbox")
 	eventually(t, harness.Patience, "the mail is in the inbox", func() bool {
-		return webtest.Run[bool](tab, `!!document.querySelector("a[href='/demo/inbox/1']") || (location.reload(), false)`)
+		return webtest.Run[bool](tab, `!!document.querySelector("a[href='/demo/inbox/1#mail']") || (location.reload(), false)`)
 	})
 	body := get(url + "/demo/inbox/1/body")
 	found, err := api.CitizensByEmail(t.Context(), demoApplication, "new.reader@example.com")

@@ -21,7 +21,7 @@ import (
 )
 
 // entries are the sources that become files of their own.
-var entries = []string{"demo/demo.ts", "demo/demo.css", "centre/centre.ts", "centre/centre.css", "brand/favicon.svg"}
+var entries = []string{"demo/demo.ts", "demo/shop.ts", "demo/demo.css", "centre/centre.ts", "centre/centre.css", "brand/favicon.svg"}
 
 // widgets are the sources of the scripts for the pages of others, which know them by
 // the names that they have. consent.ts is there for pages that import modules as well.

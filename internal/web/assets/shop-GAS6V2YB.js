@@ -1,0 +1,1 @@
+addEventListener("consent:success",()=>{for(let e of document.querySelectorAll("opencpm-history"))e.reload()});
