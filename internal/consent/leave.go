@@ -29,8 +29,9 @@ func (o *Option) refusable(stands Justification) Justification {
 
 // Leave gives the changes, resolved, by which a citizen leaves an option, or a group and
 // every option in it, at t: each is refused on the lawful basis on which it stands. There
-// are none where all that can be refused is, whatever the do-not-contact list says.
-func (s *Snapshot) Leave(k Key, p *Projection, t Instant) []Change {
+// are none where all that can be refused is, whatever the do-not-contact list says; a
+// refusal of which loose is true, unless that is nil, does not count.
+func (s *Snapshot) Leave(k Key, p *Projection, t Instant, loose func(*Evidence) bool) []Change {
 	stands := map[Key]verdict{}
 	p.runs(func(run []candidate) { stands[run[0].key] = decide(run, t) })
 	silent := map[Key]bool{} // what a pause has refused speaks again, unless it is refused for good
@@ -41,7 +42,7 @@ func (s *Snapshot) Leave(k Key, p *Projection, t Instant) []Change {
 	}
 	refused := func(k Key) bool {
 		v := stands[k]
-		return v.standing != nil && v.standing.state.Refusal() && v.pending == nil && !silent[k]
+		return v.standing != nil && v.standing.state.Refusal() && v.pending == nil && !silent[k] && (loose == nil || !loose(v.standing.evidence))
 	}
 	basis := func(o *Option) Justification {
 		if v := stands[Key{OptionSingle, o.ID}]; v.standing != nil {

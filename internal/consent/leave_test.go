@@ -105,7 +105,7 @@ func TestLeave(t *testing.T) {
 				add(resolved)
 			}
 			k := keyOf(test.leave)
-			changes := s.Leave(k, p, at)
+			changes := s.Leave(k, p, at, nil)
 			if got := written(changes); got != test.want {
 				t.Fatalf("leaves by %q, want %q", got, test.want)
 			}
@@ -124,7 +124,7 @@ func TestLeave(t *testing.T) {
 			if got := strings.Join(after, ", "); got != test.after {
 				t.Errorf("then %q, want %q", got, test.after)
 			}
-			if again := s.Leave(k, p, at); len(again) > 0 {
+			if again := s.Leave(k, p, at, nil); len(again) > 0 {
 				t.Errorf("once left it is left again by %q", written(again))
 			}
 		})
@@ -170,7 +170,7 @@ func TestLeaveBehindASuppression(t *testing.T) {
 	if e, _ := p.Entry(Key{OptionSingle, "asked"}, 3000); e.State != Denied {
 		t.Fatalf("suppressed, it reads %s", e.State)
 	}
-	if got := written(s.Leave(Key{OptionSingle, "asked"}, p, 3000)); got != "asked consent DENIED" {
+	if got := written(s.Leave(Key{OptionSingle, "asked"}, p, 3000, nil)); got != "asked consent DENIED" {
 		t.Errorf("left by %q", got)
 	}
 }

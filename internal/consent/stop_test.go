@@ -181,9 +181,9 @@ func TestLeavingInAPause(t *testing.T) {
 	p := newPerson(t)
 	p.gives(d(1), "newsletter-email")
 	p.does(d(10), p.PauseChanges(p.p, d(10), d(30))...)
-	p.does(d(12), p.Leave(Key{OptionSingle, "newsletter-email"}, p.p, d(12))...)
+	p.does(d(12), p.Leave(Key{OptionSingle, "newsletter-email"}, p.p, d(12), nil)...)
 	p.expect(d(31), "newsletter-email=DENIED")
-	if again := p.Leave(Key{OptionSingle, "newsletter-email"}, p.p, d(13)); len(again) != 0 {
+	if again := p.Leave(Key{OptionSingle, "newsletter-email"}, p.p, d(13), nil); len(again) != 0 {
 		t.Errorf("what was left is left again: %v", again)
 	}
 }

@@ -95,17 +95,21 @@ func (s *Service) Leaving(ctx context.Context, text string) (Leaving, error) {
 	if err != nil {
 		return Leaving{}, err
 	}
-	out.Left = len(snap.Leave(who.Leaves, state.Projection, consent.At(time.Now()))) == 0
+	out.Left = len(snap.Leave(who.Leaves, state.Projection, consent.At(time.Now()), nil)) == 0
 	return out, nil
 }
 
 // unsubscribeChannel is the channel of what is recorded by a link to unsubscribe.
 const unsubscribeChannel = "unsubscribe-link"
 
+// onPage is the source of what is refused by the button of a page, which can be undone there.
+const onPage = "page"
+
 // Leave refuses what a link to unsubscribe is about, in the name of its citizen; oneClick
 // says that a mail program did so for its reader (RFC 8058). What was refused already is
-// not refused again. A link that is none changes nothing, and is no error: it is not
-// Known.
+// not refused again, unless it could still be undone by the page on which it was: somebody
+// else may have that open. A link that is none changes nothing, and is no error: it is
+// not Known.
 func (s *Service) Leave(ctx context.Context, text string, v Visitor, oneClick bool) (Leaving, error) {
 	who, snap, err := s.leaver(ctx, text)
 	if err != nil || who.CitizenID.IsZero() {
@@ -117,13 +121,15 @@ func (s *Service) Leave(ctx context.Context, text string, v Visitor, oneClick bo
 	}
 	record := consent.Transaction{Evidence: consent.Evidence{
 		ID: store.NewID(), Channel: unsubscribeChannel, ByCitizen: true, Client: consent.Recorder{ID: "citizen " + who.CitizenID.String()},
-		Attribution: consent.Attribution{Source: "page", VisitorAddress: v.Address, VisitorAgent: v.Agent},
+		Attribution: consent.Attribution{Source: onPage, VisitorAddress: v.Address, VisitorAgent: v.Agent},
 	}}
 	if oneClick {
 		record.Attribution.Source = "one-click"
 	}
 	done, left, err := s.store.RecordDecided(ctx, who.Application, who.CitizenID, record, func(p *consent.Projection, at consent.Instant) ([]consent.Change, error) {
-		return snap.Leave(who.Leaves, p, at), nil
+		return snap.Leave(who.Leaves, p, at, func(e *consent.Evidence) bool {
+			return e.Channel == unsubscribeChannel && e.Attribution.Source == onPage && at < e.RecordedAt.Add(UndoTime)
+		}), nil
 	})
 	if errors.Is(err, store.ErrNoCitizen) { // erased this moment
 		err = nil

@@ -197,12 +197,21 @@ func TestLeavingByALink(t *testing.T) {
 		if record.ID != got.TransactionID || record.Channel != "unsubscribe-link" || !record.ByCitizen || record.Attribution.VisitorAddress != "192.0.2.1" || record.Attribution.VisitorAgent != "Browser" || record.Attribution.Source != "page" {
 			t.Errorf("recorded %+v", record)
 		}
+		// A mail program that leaves as well is in the ledger once: the page of the first can take back its own refusal, and not this one.
+		again, err := as(s.Leave(ctx, letter, core.Visitor{}, true))
+		if want.TransactionID = again.TransactionID; err != nil || again != want || again.TransactionID.IsZero() || len(told) != 2 {
+			t.Errorf("left again: %s, %v; told %d", cmp.Diff(want, again), err, len(told))
+		}
 		want.TransactionID = consent.ID{}
 		for range 2 {
-			if got, err := as(s.Leave(ctx, letter, core.Visitor{}, true)); err != nil || got != want {
-				t.Errorf("left again: %s, %v", cmp.Diff(want, got), err)
+			if got, err := as(s.Leave(ctx, letter, core.Visitor{}, true)); err != nil || got != want || len(told) != 2 {
+				t.Errorf("left a third time: %s, %v; told %d", cmp.Diff(want, got), err, len(told))
 			}
 		}
+		if _, err := s.UndoLeaving(ctx, letter, got.TransactionID, core.Visitor{}); err != nil {
+			t.Error(err)
+		}
+		told = told[:1]
 		if got, err := as(s.Leaving(ctx, letter)); err != nil || got != want || len(told) != 1 {
 			t.Errorf("after: %s, %v; told %d", cmp.Diff(want, got), err, len(told))
 		}
