@@ -56,6 +56,16 @@ func (e Email) Contact() Contact {
 	return Contact{EmailContact, string(e), strings.ToLower(string(e))}
 }
 
+// Mailbox is the address without a tag, which many providers let their readers make up:
+// ada+shop@example.com arrives at ada@example.com. It is good for limits alone.
+func (e Email) Mailbox() Email {
+	local, domain, _ := strings.Cut(string(e), "@")
+	if i := strings.IndexByte(local, '+'); i > 0 {
+		local = local[:i]
+	}
+	return Email(local + "@" + domain)
+}
+
 // Telephone is a telephone number in the international form, such as +442079460018
 // (E.164). The zero Telephone is none.
 type Telephone string

@@ -38,8 +38,8 @@ var errNoCapture = consent.Errorf(consent.NotFound, "There is no such applicatio
 
 // Capture records what somebody answers without a token, where the application has
 // switched that on, from its allowed origins and our own pages. With an address consents
-// become PENDING, for its owner to confirm, and nothing else is recorded before. With a
-// reference nobody has, the answers are recorded; for one that somebody has they wait
+// become PENDING, for its owner to confirm, and nothing else is recorded before; where a
+// mail would be one too many nothing is. With a reference nobody has, the answers are recorded; for one that somebody has they wait
 // until they are accepted. A telephone number goes with the answers, and takes the place
 // of none that is known. An idempotency key counts within the application, for the pages of
 // one origin: nobody has a credential, and whoever sends the key of another learns that it
@@ -93,7 +93,7 @@ func (s *Service) Capture(ctx context.Context, r Request, v Capture) error {
 		recorded, err := s.store.Capture(ctx, snap.Application, v.Reference, out, inv, once)
 		return s.tellAll(recorded, err)
 	}
-	inv.Address, inv.Answers, inv.Telephone = address, answered.answers, telephone
+	inv.Address, inv.Answers, inv.Telephone, inv.OnceAMail = address, answered.answers, telephone, true
 	return s.captureByMail(ctx, snap, asked, inv, once)
 }
 

@@ -1,6 +1,7 @@
 package core
 
 import (
+	"net/netip"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ const (
 const maxCallers = 10_000
 
 // Limiter allows each caller a number of calls at once, and then so many a second. It forgets
-// those who have not come for long. Its methods are safe for concurrent use.
+// those who have not come for long; where they are too many, some of the others. Its methods are safe for concurrent use.
 type Limiter struct {
 	rate  rate.Limit
 	burst int
@@ -40,6 +41,7 @@ func (l *Limiter) Take(caller string) error {
 	if l == nil {
 		return nil
 	}
+	caller = network(caller)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := time.Now()
@@ -64,7 +66,24 @@ func (l *Limiter) forget(now time.Time) {
 			delete(l.known, caller)
 		}
 	}
-	if len(l.known) >= maxCallers {
-		clear(l.known)
+	if len(l.known) < maxCallers {
+		return
 	}
+	for caller := range l.known { // which comes in no order
+		if len(l.known) <= maxCallers*9/10 {
+			break
+		}
+		delete(l.known, caller)
+	}
+}
+
+// network gives what is one caller: of IPv6, where everybody has more addresses than could be
+// counted, the network of 64 bits that a line is given. What is no address stays as it is.
+func network(caller string) string {
+	a, err := netip.ParseAddr(caller)
+	if err != nil || !a.Is6() || a.Is4In6() {
+		return caller
+	}
+	n, _ := a.Prefix(64) // never fails for an IPv6 address
+	return n.String()
 }

@@ -150,27 +150,51 @@ const (
 	mailPause   = 24 * time.Hour
 	maxMails    = 3
 	keepLimit   = 365 * 24 * time.Hour
-	linkLimits  = "\tlink" // no reference of a template, which holds no control characters; PostgreSQL takes no NUL
 	linkPause   = time.Minute
 	linksPerDay = 10
+	// To one mailbox, whatever the template and the tag of the address, which a stranger
+	// may choose.
+	mailsPerDay = 5
 )
 
-// mayInvite counts a mail to an address that asks to confirm, unless it is one too many.
-func (t *tx) mayInvite(ctx context.Context, application int64, address []byte, template string) (bool, error) {
+// What is counted apart from templates. No reference of one holds a control character, and
+// PostgreSQL takes no NUL.
+const (
+	linkLimits    = "\tlink"
+	mailboxLimits = "\tmailbox"
+)
+
+// mayInvite counts a mail to an address that asks to confirm, unless it is one too many for
+// the address and the template, or for the mailbox.
+func (t *tx) mayInvite(ctx context.Context, application int64, address, mailbox []byte, template string) (bool, error) {
+	var full bool
+	if err := t.row(ctx, `SELECT EXISTS (SELECT 1 FROM mail_limit WHERE application = $1 AND address = $2 AND template = $3 AND mails >= $4 AND first_at > $5)`,
+		application, mailbox, mailboxLimits, mailsPerDay, t.now.Add(-mailPause)).Scan(&full); err != nil || full {
+		return false, err
+	}
 	n, err := t.count(ctx, `INSERT INTO mail_limit (application, address, template, mails, first_at, last_at) VALUES ($1, $2, $3, 1, $4, $4)
 		ON CONFLICT (application, address, template) DO UPDATE SET mails = mail_limit.mails + 1, last_at = excluded.last_at
 		WHERE mail_limit.last_at <= $5 AND mail_limit.mails < $6`, application, address, template, t.now, t.now.Add(-mailPause), maxMails)
-	return n > 0, err
+	if err != nil || n == 0 {
+		return false, err
+	}
+	return t.withinDay(ctx, application, mailbox, mailboxLimits, 0, mailsPerDay)
 }
 
 // mayLink counts a mail with a link, or a code, to the own page, unless it is one too many.
 func (t *tx) mayLink(ctx context.Context, application int64, address []byte) (bool, error) {
+	return t.withinDay(ctx, application, address, linkLimits, linkPause, linksPerDay)
+}
+
+// withinDay counts a mail, unless it comes before a pause is over or is one more than there
+// may be in a day.
+func (t *tx) withinDay(ctx context.Context, application int64, address []byte, limits string, pause time.Duration, most int) (bool, error) {
 	n, err := t.count(ctx, `INSERT INTO mail_limit (application, address, template, mails, first_at, last_at) VALUES ($1, $2, $3, 1, $4, $4)
 		ON CONFLICT (application, address, template) DO UPDATE SET last_at = excluded.last_at,
 			mails = CASE WHEN mail_limit.first_at <= $6 THEN 1 ELSE mail_limit.mails + 1 END,
 			first_at = CASE WHEN mail_limit.first_at <= $6 THEN excluded.last_at ELSE mail_limit.first_at END
 		WHERE mail_limit.last_at <= $5 AND (mail_limit.mails < $7 OR mail_limit.first_at <= $6)`,
-		application, address, linkLimits, t.now, t.now.Add(-linkPause), t.now.Add(-24*time.Hour), linksPerDay)
+		application, address, limits, t.now, t.now.Add(-pause), t.now.Add(-mailPause), most)
 	return n > 0, err
 }
 

@@ -30,6 +30,9 @@ type Invitation struct {
 	Telephone consent.Telephone
 	// OnlyWithMail records nothing where no mail can be made.
 	OnlyWithMail bool
+	// OnceAMail records nothing where a mail would be one too many: who asks is a stranger,
+	// and could fill the history of anybody whose address they know.
+	OnceAMail bool
 	// Stays lets what is PENDING have no end where nobody is asked to confirm it: the client
 	// that records it may have another way.
 	Stays bool
@@ -90,11 +93,20 @@ func (s *Store) RecordInviting(ctx context.Context, application int64, key conse
 	w := s.inviting(application, key, list, inv, &out.Recorded, &out.Invited)
 	w.create = true
 	once.guard(w, &out, func() { repeat(out.Recorded) })
-	if err := s.do(ctx, &write{citizens: []*citizenWrite{w}}); err != nil {
+	whole := &write{citizens: []*citizenWrite{w}}
+	if inv.OnceAMail { // it is refused when somebody may have been created already: then all is rolled back
+		whole.run = func(context.Context, *tx) error { return nil }
+	}
+	switch err := s.do(ctx, whole); {
+	case errors.Is(err, errOnceAMail):
+		return nil, Invited{TooMany: true}, nil
+	case err != nil:
 		return nil, Invited{}, err
 	}
 	return out.Recorded, out.Invited, nil
 }
+
+var errOnceAMail = consent.Errorf(consent.Throttled, "The address was sent as many mails as it may be.")
 
 // repeat says of what was recorded that it was by an earlier request.
 func repeat(list []Recorded) {
@@ -132,6 +144,9 @@ func (s *Store) invite(ctx context.Context, t *tx, c *citizenRow, created bool, 
 	v, err := s.prepareInvitation(ctx, t, c, inv, invited)
 	if err != nil || inv.OnlyWithMail && v.way == "" {
 		return err
+	}
+	if inv.OnceAMail && invited.TooMany {
+		return errOnceAMail // so that nobody is created for it either
 	}
 	// A client that creates a citizen knows them.
 	if v.created, err = t.onlySignUps(ctx, c, created && list[0].Client.ID == consent.Platform.ID); err != nil {
@@ -206,7 +221,7 @@ func (s *Store) prepareInvitation(ctx context.Context, t *tx, c *citizenRow, inv
 		invited.NoWay = true
 		return v, err
 	}
-	may, err := t.mayInvite(ctx, c.application, v.index, inv.Template)
+	may, err := t.mayInvite(ctx, c.application, v.index, s.addressIndex(c.application, v.address.Mailbox()), inv.Template)
 	if err != nil {
 		return v, err
 	}

@@ -215,7 +215,7 @@ func TestSignUpByMail(t *testing.T) {
 		}
 
 		page := regexp.MustCompile(`https?://\S+/confirm/\S+`).FindString(plain)
-		post(t, page, "proof")
+		post(t, page, "mark")
 		if after := history(); after != before {
 			t.Errorf("a form that nobody was shown:\n%s\n%s", before, after)
 		}
