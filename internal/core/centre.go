@@ -132,17 +132,55 @@ func (s *Service) addresses() *centres {
 	return all
 }
 
-// ManageCentre gives the centre to which what is asked for at another one leads: the one
-// that it names, or the first that shows and changes.
+// ManageCentre gives the open centre to which what is asked for at one leads: itself, if it
+// shows and changes, or the one that it names, or the first.
 func (s *Service) ManageCentre(ctx context.Context, v CentreView) (CentreView, bool) {
 	snap, err := s.snapshot(ctx, v.ApplicationID)
 	if err != nil || snap == nil {
 		return CentreView{}, false
 	}
-	for _, c := range snap.Catalogue.PreferenceCentres {
-		if c.Reference == v.Manage && !c.Closed {
-			return centreView(snap, c), true
+	return manageCentre(snap, v.Reference)
+}
+
+// manageCentre is ManageCentre for a centre by its reference; no centre has the empty one.
+func manageCentre(snap *consent.Snapshot, asked string) (CentreView, bool) {
+	of := func(reference string) (consent.PreferenceCentre, bool) {
+		i := slices.IndexFunc(snap.Catalogue.PreferenceCentres, func(c consent.PreferenceCentre) bool { return c.Reference == reference })
+		if i < 0 {
+			return consent.PreferenceCentre{}, false
 		}
+		return snap.Catalogue.PreferenceCentres[i], true
+	}
+	c, ok := of(asked)
+	if ok && c.Type != consent.ManageCentre {
+		c, ok = of(c.Manage)
+	}
+	if ok && !c.Closed {
+		return centreView(snap, c), true
 	}
 	return firstCentre(snap, consent.ManageCentre)
+}
+
+// Asks reports whether a link, or a code, can be asked for at a centre: a mail can leave,
+// and there is a page to which it leads.
+func (s *Service) Asks(ctx context.Context, v CentreView) (bool, error) {
+	snap, err := s.snapshot(ctx, v.ApplicationID)
+	if err != nil || snap == nil {
+		return false, err
+	}
+	why := ""
+	switch leave, err := s.store.MailsLeave(ctx, snap.Application, s.mailer(snap)); {
+	case err != nil:
+		return false, err
+	case !leave:
+		why = "no mail can leave: there is no application.sender or no mail server, and no citizen-emails subscription"
+	case s.manageURL(snap, v.Reference) == "":
+		why = "there is no page to which a link could lead: no preference centre of the type manage is open, and application.manageUrl is not set"
+	default:
+		return true, nil
+	}
+	if s.closedTold.Take(v.ApplicationID) == nil {
+		s.log.Warn("a page that sends links was asked for, but "+why, "application", v.ApplicationID)
+	}
+	return false, nil
 }

@@ -169,7 +169,7 @@ func (s *Service) answerLink(ctx context.Context, q store.LinkRequest) error {
 	if err != nil {
 		return err
 	}
-	if snap == nil {
+	if snap == nil || s.manageURL(snap, q.Centre) == "" { // it was there when it was asked for
 		return s.store.DropLinkRequest(ctx, q)
 	}
 	citizens, err := s.store.HoldersOf(ctx, q.Application, q.Address, maxLinks)

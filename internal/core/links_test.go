@@ -8,41 +8,7 @@ import (
 
 	"github.com/opencpm/opencpm/internal/consent"
 	"github.com/opencpm/opencpm/internal/core"
-	"github.com/opencpm/opencpm/internal/store/storetest"
 )
-
-// Links lead to the page that the application names, or else to its first open centre, at
-// the host that is its own.
-func TestWhereLinksLead(t *testing.T) {
-	st := storetest.SQLite(t)
-	storetest.Application(t, st, "northwind")
-	ctx, s, nowhere := t.Context(), core.New(st, core.Options{BaseURL: "https://consent.example/"}), core.New(st, core.Options{})
-	doc, err := s.ExportCatalogue(ctx, "northwind")
-	if err != nil {
-		t.Fatal(err)
-	}
-	doc.Templates = []consent.Template{{Reference: "page", Name: "Page"}}
-	centre := consent.PreferenceCentre{Reference: "a", Name: "A", Type: consent.ManageCentre, Slug: "a", Template: "page"}
-	for _, c := range []struct{ host, manage, want, withoutBase string }{
-		{"", "", "https://consent.example/c/a?token=T", ""},
-		{"preferences.example", "", "https://preferences.example/?token=T", "https://preferences.example/?token=T"},
-		{"preferences.example", "https://shop.example/?t={token}", "https://shop.example/?t=T", "https://shop.example/?t=T"},
-	} {
-		centre.Host, doc.Application.ManageURL = c.host, c.manage
-		doc.PreferenceCentres = []consent.PreferenceCentre{centre}
-		for s, want := range map[*core.Service]string{s: c.want, nowhere: c.withoutBase} {
-			if _, err := s.ImportCatalogue(ctx, "northwind", doc, core.Import{}); err != nil {
-				t.Fatal(err)
-			}
-			if _, err := s.Centre(ctx, "none"); consent.KindOf(err) != consent.NotFound { // which reads what another has changed
-				t.Fatal(err)
-			}
-			if got := s.ManageLink("northwind", "T"); got != want {
-				t.Errorf("%+v: %s, want %s", c, got, want)
-			}
-		}
-	}
-}
 
 // The log says why a visitor sees nothing, once in a while and without an address.
 func TestTheLogSaysWhyNothingIsShownOrSent(t *testing.T) {

@@ -20,20 +20,6 @@ func (s *Service) mailer(snap *consent.Snapshot) store.Mailer {
 	}
 }
 
-// MailsLeave reports whether mails of an application can leave now, by a mail server or
-// to a subscription.
-func (s *Service) MailsLeave(ctx context.Context, applicationID string) (bool, error) {
-	snap, err := s.snapshot(ctx, applicationID)
-	if err != nil || snap == nil {
-		return false, err
-	}
-	leave, err := s.store.MailsLeave(ctx, snap.Application, s.mailer(snap))
-	if err == nil && !leave && s.closedTold.Take(applicationID) == nil {
-		s.log.Warn("a page that sends links was asked for, but no mail can leave: there is no application.sender or no mail server, and no citizen-emails subscription", "application", applicationID)
-	}
-	return leave, err
-}
-
 // compose writes a mail to a citizen.
 func (s *Service) compose(snap *consent.Snapshot, g store.MailGrounds) (consent.CitizenEmail, error) {
 	settings := &snap.Catalogue.Application
@@ -67,7 +53,7 @@ func (s *Service) compose(snap *consent.Snapshot, g store.MailGrounds) (consent.
 	case g.Link != "":
 		content.URL = s.baseURL + "/confirm/" + g.Link
 	case g.Code == "":
-		content.URL = s.ManageLink(snap.ApplicationID, s.WriteToken(g.Token, g.Expires))
+		content.URL = strings.ReplaceAll(s.manageURL(snap, g.Centre), tokenMark, s.WriteToken(g.Token, g.Expires))
 	}
 	written := mail.Compose(content)
 	v.Subject, v.HTML, v.Text = written.Subject, written.HTML, written.Text

@@ -231,57 +231,6 @@ func TestUnconfirmedSignUpsHaveAnEnd(t *testing.T) {
 	})
 }
 
-// Who signs up with an address that has had all its mails is forgotten as everybody is;
-// with each sign-up the two weeks begin anew.
-func TestWhoHadAllMailsIsPurged(t *testing.T) {
-	inTime(t, func(t *testing.T, v *signUps) {
-		const address = "ada@example.com"
-		for range 3 {
-			v.signUp(address, "newsletter-email")
-			if len(v.mails()) != 1 {
-				t.Fatal("no mail")
-			}
-			time.Sleep(25 * time.Hour)
-		}
-		if err := v.st.EraseCitizen(t.Context(), v.app, consent.CitizenKey{ID: v.who(address)}, "test"); err != nil {
-			t.Fatal(err)
-		}
-		signUp := func() {
-			t.Helper()
-			v.signUp(address, "newsletter-email")
-			if len(v.mails()) != 0 {
-				t.Fatal("a fourth mail")
-			}
-		}
-		signUp()
-		id := v.who(address)
-		is := func(when string, known bool, want consent.State) {
-			t.Helper()
-			v.purge()
-			if v.known(id) != known {
-				t.Fatalf("%s: known %t", when, !known)
-			}
-			if !known {
-				return
-			}
-			if state, _ := v.state(id, "newsletter-email"); state != want {
-				t.Errorf("%s it is %q", when, state)
-			}
-		}
-		time.Sleep(47 * time.Hour)
-		is("before its end", true, consent.Pending)
-		time.Sleep(2 * time.Hour)
-		is("after its end", true, "")
-		time.Sleep(10 * 24 * time.Hour)
-		signUp()
-		time.Sleep(47 * time.Hour)
-		is("two weeks after the first sign-up", true, consent.Pending)
-		time.Sleep(12*24*time.Hour + 2*time.Hour)
-		is("two weeks after the second", false, "")
-		v.unharmed()
-	})
-}
-
 // A mail that could not leave at the sign-up can at the next; what was confirmed keeps
 // the citizen.
 func TestASignUpAfterOneWithoutAMail(t *testing.T) {

@@ -28,7 +28,7 @@ type signUps struct {
 }
 
 const signUpCatalogue = `application: {name: Northwind Retail, defaultLocale: en, locales: [en, de], unauthenticatedCapture: true,
-  allowedOrigins: ["https://shop.example"], sender: {name: Northwind, address: hello@northwind.example}}`
+  allowedOrigins: ["https://shop.example"], sender: {name: Northwind, address: hello@northwind.example}, manageUrl: "https://shop.example/me?token={token}"}`
 
 func newSignUps(t *testing.T, st *store.Store) *signUps {
 	t.Helper()

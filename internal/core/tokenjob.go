@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/opencpm/opencpm/internal/consent"
@@ -123,7 +122,7 @@ const tokenMark = "{token}"
 
 // tokenPlan gives the links of an application.
 func (s *Service) tokenPlan(snap *consent.Snapshot) store.TokenPlan {
-	plan := store.TokenPlan{TokenURL: s.manageURL(snap)}
+	plan := store.TokenPlan{TokenURL: s.manageURL(snap, "")}
 	if s.baseURL != "" {
 		plan.LeaveURL = s.baseURL + "/u/" + tokenMark
 	}
@@ -131,13 +130,14 @@ func (s *Service) tokenPlan(snap *consent.Snapshot) store.TokenPlan {
 }
 
 // manageURL gives the page for citizens with a token, with the mark in it: that of the
-// settings, or else the first preference centre that shows and changes, at its own host
-// where it has one; empty for none.
-func (s *Service) manageURL(snap *consent.Snapshot) string {
+// settings, or else the preference centre to which what is asked for at one leads, by its
+// reference, or the first that shows and changes, at its own host where it has one; empty
+// for none.
+func (s *Service) manageURL(snap *consent.Snapshot, asked string) string {
 	if u := snap.Catalogue.Application.ManageURL; u != "" {
 		return u
 	}
-	centre, ok := firstCentre(snap, consent.ManageCentre)
+	centre, ok := manageCentre(snap, asked)
 	switch {
 	case !ok:
 		return ""
@@ -147,16 +147,6 @@ func (s *Service) manageURL(snap *consent.Snapshot) string {
 		return ""
 	}
 	return s.baseURL + "/c/" + centre.Slug + "?token=" + tokenMark
-}
-
-// ManageLink gives the page on which a citizen with a token sees and changes their own
-// data; empty where the application has none.
-func (s *Service) ManageLink(applicationID, token string) string {
-	snap := (*s.snapshots.Load())[applicationID]
-	if snap == nil {
-		return ""
-	}
-	return strings.ReplaceAll(s.manageURL(snap), tokenMark, token)
 }
 
 // RegenerateTokens begins, for each application that wants it and where it is due, to

@@ -38,7 +38,7 @@ type linkPage struct {
 
 // askFor gives the form for a new link at a centre; nil where none can be sent.
 func (p *Portal) askFor(r *http.Request, v core.CentreView, f frame) (*ask, error) {
-	if can, err := p.Core.MailsLeave(r.Context(), v.ApplicationID); err != nil || !can {
+	if can, err := p.Core.Asks(r.Context(), v); err != nil || !can {
 		return nil, err
 	}
 	code, err := p.sendsCodes(r, v)
@@ -161,7 +161,7 @@ func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.Centr
 		p.failure(w, r, f, err)
 		return
 	}
-	to, ok := p.manageOf(r, v)
+	to, ok := p.Core.ManageCentre(r.Context(), v)
 	if !ok {
 		p.failure(w, r, f, consent.Errorf(consent.NotFound, "There is no page to manage."))
 		return
@@ -178,12 +178,4 @@ func (p *Portal) redeemCode(w http.ResponseWriter, r *http.Request, v core.Centr
 	}
 	p.cookie(w, to, frame{Home: home}, &http.Cookie{Name: visitCookie, Value: visit, MaxAge: int(core.VisitTime.Seconds())})
 	p.redirect(w, r, root(home), nil)
-}
-
-// manageOf gives the centre to which what is asked for here leads.
-func (p *Portal) manageOf(r *http.Request, v core.CentreView) (core.CentreView, bool) {
-	if v.Type == consent.ManageCentre {
-		return v, true
-	}
-	return p.Core.ManageCentre(r.Context(), v)
 }

@@ -1,6 +1,7 @@
 package portal
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -60,4 +61,35 @@ func (r *reader) lacks(texts ...string) *reader {
 		}
 	}
 	return r
+}
+
+// A link leads to the page that the centre names where it was asked for, and where none is
+// open none can be asked for.
+func TestWhereAnAskedLinkLeads(t *testing.T) {
+	s := newSite(t)
+	s.citizen("jordan")
+	done := make(chan struct{})
+	ctx, stop := context.WithCancel(t.Context())
+	go func() { s.core.RunLinks(ctx); close(done) }()
+	t.Cleanup(func() { stop(); <-done })
+	s.edit(func(c *consent.Catalogue) {
+		for i := range c.PreferenceCentres {
+			if c.PreferenceCentres[i].Reference == "link" {
+				c.PreferenceCentres[i].Manage = "asking"
+			}
+		}
+	})
+	s.reader().get(s.url+"/c/northwind-link").press("Send me a link", "email=jordan@example.com").says("Check your inbox")
+	mail := s.mails()[0]
+	if !strings.Contains(mail.Action.URL, "/c/northwind-open?token=") {
+		t.Errorf("the link leads to %s", mail.Action.URL)
+	}
+	s.edit(func(c *consent.Catalogue) {
+		for i := range c.PreferenceCentres {
+			if c.PreferenceCentres[i].Type == consent.ManageCentre {
+				c.PreferenceCentres[i].Closed = true
+			}
+		}
+	})
+	s.reader().get(s.url + "/c/northwind-link").says("closed").lacks("Send me a link")
 }

@@ -168,7 +168,7 @@ func (s *Store) answerLink(ctx context.Context, t *tx, c *citizenRow, q LinkRequ
 	if !sameAddress(g.Details.Email, q.Address) {
 		return nil // which is another one since the citizen was found by it
 	}
-	g.Address, g.Locale, g.Code = q.Address, q.Locale, code
+	g.Address, g.Locale, g.Code, g.Centre = q.Address, q.Locale, code, q.Centre
 	if q.Code {
 		g.Expires = g.At.Add(codeLife)
 	} else {

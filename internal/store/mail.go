@@ -49,6 +49,7 @@ type MailGrounds struct {
 	Link        string       // the secret of a double opt-in
 	Code        string       // in place of a link to the own page
 	Token       TokenGrounds // of a link to the own page
+	Centre      string       // the reference of the preference centre where that was asked for, empty for none
 	Locale      string
 	Template    string // the reference of the template that was answered, empty for none
 	Changes     []consent.Change
