@@ -180,7 +180,7 @@ func (s *Service) Asks(ctx context.Context, v CentreView) (bool, error) {
 		return true, nil
 	}
 	if s.closedTold.Take(v.ApplicationID) == nil {
-		s.log.Warn("a page that sends links was asked for, but "+why, "application", v.ApplicationID)
+		s.log.Warn("a page that sends links was asked for, but can send none", "application", v.ApplicationID, "reason", why)
 	}
 	return false, nil
 }
