@@ -40,6 +40,7 @@ func (c *serveCommand) Run(ctx context.Context, io streams) error {
 	if err != nil {
 		return err
 	}
+	s.sayWhereLinksLead()
 	return s.run(ctx)
 }
 
@@ -141,7 +142,6 @@ func (s *server) handler(pages *http.ServeMux) http.Handler {
 func (s *server) run(ctx context.Context) error {
 	s.log.Info("listening", "addr", s.listener.Addr().String(), "url", s.baseURL, "roles", s.config.Roles, "version", versionText())
 	s.sayWhoIsTold()
-	s.sayWhereLinksLead()
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	var parts sync.WaitGroup

@@ -1,6 +1,6 @@
 // <opencpm-history>: a citizen reads what was recorded of them, newest first.
 import css from "./history.css";
-import { type State, Widget, define, h, mirror, rich, style } from "./widget";
+import { type State, Widget, dated, define, h, mirror, rich, style } from "./widget";
 
 interface Named { name: string; label?: Record<string, string> | null }
 
@@ -64,7 +64,7 @@ export class History extends Widget {
   private row_(e: Entry): HTMLElement {
     const listed = e.suppression;
     const at = listed?.recordedAt ?? (e.transaction ?? e.submission)!.obtainedAt;
-    const when = new Intl.DateTimeFormat(this.locale_, { dateStyle: "medium", timeStyle: "short" }).format(new Date(at));
+    const when = new Intl.DateTimeFormat(dated(this.locale_), { dateStyle: "medium", timeStyle: "short" }).format(new Date(at));
     const policy = e.shown?.privacyPolicy;
     const texts = e.shown?.permissionStatement?.text;
     const text = this.local_(texts);

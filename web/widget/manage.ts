@@ -1,6 +1,6 @@
 // <opencpm-manage>: a citizen sees and changes what applies, by a token.
 import { type Answer, type Form, FormWidget } from "./form";
-import { type Child, define, h, mirror } from "./widget";
+import { type Child, dated, define, h, mirror } from "./widget";
 
 export class Manage extends FormWidget {
   protected static override asks = ["template", "token", "rule"];
@@ -19,7 +19,7 @@ export class Manage extends FormWidget {
   }
 
   protected receipt_(changes: Answer[], form: Form): Child[] {
-    const time = new Intl.DateTimeFormat(this.locale_, { timeStyle: "short" }).format(new Date());
+    const time = new Intl.DateTimeFormat(dated(this.locale_), { timeStyle: "short" }).format(new Date());
     const policy = form.privacyPolicy;
     return [h("p", {}, h("strong", {}, this.say_("saved", { Time: time })), policy && ` ${this.say_("policy", { Name: policy.name, Version: policy.version })}.`), changes.length > 0 && h("ul", {}, ...changes.map((c) => h("li", {}, `${c.name}: ${c.now}`)))];
   }

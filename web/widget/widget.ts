@@ -94,6 +94,9 @@ function words(api: string, locale: string): Promise<Words> {
   return found;
 }
 
+/** The locale of dates: in plain English the day comes before the month, as on our pages. */
+export const dated = (locale: string): string => (locale === "en" ? "en-GB" : locale);
+
 export abstract class Widget extends HTMLElement {
   static build = BUILD;
 
