@@ -248,9 +248,7 @@ func (s *Store) CitizensByEmail(ctx context.Context, application int64, e consen
 // nobody has confirmed, which is no sign that the address is theirs.
 func (s *Store) HoldersOf(ctx context.Context, application int64, e consent.Email, limit int) ([]consent.ID, error) {
 	list, err := collect(ctx, s.fixed, func(r *sql.Rows) (id consent.ID, err error) {
-		var public []byte
-		err = r.Scan(&public)
-		copy(id[:], public)
+		err = r.Scan(&id)
 		return id, err
 	}, `SELECT c.public_id FROM citizen c JOIN citizen_address a ON a.citizen = c.id
 		WHERE a.application = $1 AND a.kind = $2 AND a.blind = $3 AND c.deleted_at IS NULL
