@@ -235,6 +235,13 @@ func (tab *Tab) listen() {
 }
 
 func (tab *Tab) check() {
+	missing := tab.missing()
+	for late := time.Now().Add(patience); len(missing) > 0 && time.Now().Before(late); missing = tab.missing() {
+		time.Sleep(10 * time.Millisecond) // the browser tells of it after the page has it
+	}
+	for _, part := range missing {
+		tab.t.Errorf("%v: there was no noise of %q", tab.view, part)
+	}
 	tab.mu.Lock()
 	defer tab.mu.Unlock()
 	for _, n := range tab.noise {
@@ -242,11 +249,18 @@ func (tab *Tab) check() {
 			tab.t.Errorf("%v: %s", tab.view, n)
 		}
 	}
+}
+
+// missing gives what is expected of the noise and has not come.
+func (tab *Tab) missing() (parts []string) {
+	tab.mu.Lock()
+	defer tab.mu.Unlock()
 	for _, part := range tab.expected {
 		if !slices.ContainsFunc(tab.noise, func(n string) bool { return strings.Contains(n, part) }) {
-			tab.t.Errorf("%v: there was no noise of %q", tab.view, part)
+			parts = append(parts, part)
 		}
 	}
+	return parts
 }
 
 // Expect says that noise with each of these parts is what the test is about: it must
