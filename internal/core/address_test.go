@@ -71,7 +71,8 @@ func TestWhatWasSentEndsWithTheAddress(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			inTime(t, func(t *testing.T, v *signUps) {
 				ctx := t.Context()
-				defer v.asksForLinks(ctx)()
+				stop := v.asksForLinks(ctx)
+				defer func() { stop() }()
 				id := v.create("CUST-1", "ada@example.com")
 				v.signUp("ada@example.com", "newsletter-email")
 				link := linkOf(v.mail())
@@ -122,6 +123,7 @@ func TestWhatWasSentEndsWithTheAddress(t *testing.T) {
 				if state, _ := v.state(id, "newsletter-email"); state == consent.Granted {
 					t.Error("the owner of the old address has confirmed")
 				}
+				stop() // which looks every second
 				time.Sleep(72 * time.Hour)
 				if err := v.svc.ResendConfirmation(ctx, link, visitor); err != nil {
 					t.Fatal(err)
